@@ -1,0 +1,19 @@
+/**
+ * The one list of kernels: it drives the property test, the benches, the documentation and the studio's picker.
+ * One line a family; a family is a folder that exports an array of kernels.
+ */
+
+import { dense } from "./dense/index.ts";
+import type { Kernel } from "./kernel.ts";
+
+export const kernels: readonly Kernel[] = [
+  ...dense, //
+];
+
+const byName = new Map(kernels.map((kernel) => [kernel.name, kernel]));
+
+export function kernelNamed(name: string): Kernel {
+  const kernel = byName.get(name);
+  if (!kernel) throw new Error(`no kernel is named "${name}"; there are: ${[...byName.keys()].join(", ")}`);
+  return kernel;
+}

@@ -17,7 +17,11 @@ export interface Label {
   readonly name: string;
 }
 
-type Item = number | Code | { readonly branch: Label } | { readonly open: number[]; readonly label: Label; readonly body: Code };
+type Item =
+  | number
+  | Code
+  | { readonly branch: Label }
+  | { readonly open: number[]; readonly label: Label; readonly body: Code };
 export type Code = readonly Item[];
 
 /** A value on the stack, of a known type. */
@@ -265,7 +269,11 @@ export const v128 = {
   store32: (address: Expr<"i32">, value: Expr<"v128">, offset = 0, lane = 0): Stmt =>
     stmt(address.code, value.code, ...simd(0x5a), 2, ...uleb(offset), lane),
   const32: (a: number, b: number, c: number, d: number): Expr<"v128"> =>
-    expr("v128", ...simd(12), ...[a, b, c, d].flatMap((x) => [x & 255, (x >>> 8) & 255, (x >>> 16) & 255, (x >>> 24) & 255])),
+    expr(
+      "v128",
+      ...simd(12),
+      ...[a, b, c, d].flatMap((x) => [x & 255, (x >>> 8) & 255, (x >>> 16) & 255, (x >>> 24) & 255]),
+    ),
   /** 16 byte lanes out of the 32 of a then b */
   shuffle: (a: Expr<"v128">, b: Expr<"v128">, lanes: readonly number[]): Expr<"v128"> =>
     expr("v128", a.code, b.code, ...simd(13), ...lanes),
@@ -283,7 +291,11 @@ export const v128 = {
   anyTrue: un<"v128", "i32">("i32", simd(83)),
 } as const;
 
-export const i8x16 = { splat: splat<"i32">(15), add: vbin(0x6e), bitmask: un<"v128", "i32">("i32", simd(0x64)) } as const;
+export const i8x16 = {
+  splat: splat<"i32">(15),
+  add: vbin(0x6e),
+  bitmask: un<"v128", "i32">("i32", simd(0x64)),
+} as const;
 
 export const i16x8 = {
   splat: splat<"i32">(16),
@@ -381,6 +393,9 @@ export const madd = (fused: boolean, a: Expr<"v128">, b: Expr<"v128">, c: Expr<"
 
 export const seq = (...parts: readonly Stmt[]): Stmt => stmt(...parts.map((p) => p.code));
 export const nop: Stmt = stmt();
+/** A value that is computed after `first` has run. */
+export const after = <T extends ValType>(first: Stmt, value: Expr<T>): Expr<T> =>
+  expr(value.type, first.code, value.code);
 export const drop = (value: Expr): Stmt => stmt(value.code, 0x1a);
 export const label = (name: string): Label => ({ name });
 

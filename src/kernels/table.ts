@@ -3,11 +3,13 @@
  * One line a family; a family is a folder that exports an array of kernels.
  */
 
+import { attention } from "./attention/index.ts";
 import { dense } from "./dense/index.ts";
 import type { Kernel } from "./kernel.ts";
 
 export const kernels: readonly Kernel[] = [
-  ...dense, //
+  ...attention, //
+  ...dense,
 ];
 
 const byName = new Map(kernels.map((kernel) => [kernel.name, kernel]));

@@ -1,5 +1,7 @@
 /** Kernels for dense matrices. */
 
 import type { Kernel } from "../kernel.ts";
+import { gemmF32 } from "./gemm.ts";
+import { packBf16, packF16, packF32 } from "./pack.ts";
 
-export const dense: readonly Kernel[] = [];
+export const dense: readonly Kernel[] = [packF32, packBf16, packF16, gemmF32];

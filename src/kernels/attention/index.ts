@@ -2,7 +2,10 @@
 
 import type { Kernel } from "../kernel.ts";
 import { attentionPrefill } from "./prefill.ts";
+import { ropeKernel } from "./rope.ts";
 
-export { prefillScratchBytes } from "./tile.ts";
+export { inverseFrequencies, type RopeTable, ropeTable } from "./rope-table.ts";
+export { backwardScratchBytes, prefillScratchBytes } from "./tile.ts";
+export { attentionPrefill, ropeKernel };
 
-export const attention: readonly Kernel[] = [attentionPrefill];
+export const attention: readonly Kernel[] = [ropeKernel, attentionPrefill];

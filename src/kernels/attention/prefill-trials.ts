@@ -1,7 +1,7 @@
 /** Trials of `attention-prefill-f32` against its f64 twin. */
 
 import type { Comparison, Draw, Sandbox, Trial } from "../kernel.ts";
-import { prefillScratchBytes } from "./tile.ts";
+import { backwardScratchBytes, prefillScratchBytes } from "./tile.ts";
 import { type AttentionShape, attentionBackwardTwin, attentionTwin } from "./twin.ts";
 
 const F32_EPS = 2 ** -24;
@@ -114,7 +114,7 @@ const backward: Trial = {
     const poisoned = (n: number): number => box.put(new Float32Array(n).fill(Number.NaN));
     const delta = poisoned(B * H * T);
     const [dq, dk, dv] = [q, k, v].map((x) => poisoned(x.length));
-    const scratch = box.room(B * K * prefillScratchBytes(T, E));
+    const scratch = box.room(B * K * backwardScratchBytes(T, E));
     const args = [...inputs, delta, dq, dk, dv, scratch, T, H, K, E, scale, Number(causal)];
     callSplit(box, draw, B * K, "backward", args);
     const want = attentionBackwardTwin(shape, q, k, v, dout);

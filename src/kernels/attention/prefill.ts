@@ -35,8 +35,9 @@ const c = i32.const;
 const add = i32.add;
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-/** `prefillScratchBytes`, in the kernel */
-const scratchBytes = (keys: I32, E: I32): I32 => i32.mul(add(i32.shl(add(E, up4(keys)), c(1)), c(4)), c(LANE_BYTES));
+/** `prefillScratchBytes` and `backwardScratchBytes`, in the kernel */
+const forwardBytes = (keys: I32, E: I32): I32 => i32.mul(add(add(E, up4(keys)), c(1)), c(LANE_BYTES));
+const backwardBytes = (keys: I32, E: I32): I32 => i32.mul(i32.shl(add(add(E, up4(keys)), c(1)), c(1)), c(LANE_BYTES));
 
 const LANES = [v128.const32(0, 1, 2, 3), v128.const32(4, 5, 6, 7)];
 const zero = v128.const32(0, 0, 0, 0);
@@ -112,7 +113,7 @@ function addForward(m: ModuleBuilder, tiles: Tiles): void {
       qRow.set(i32.shl(i32.mul(H, E), c(2))),
       kvBytes.set(i32.shl(kvRow, c(2))),
       // One area serves all units of the call, so that it stays in cache.
-      qt.set(at(scratch, from, scratchBytes(S, E))),
+      qt.set(at(scratch, from, forwardBytes(S, E))),
       s.set(at(qt, E, c(LANE_BYTES))),
       factors.set(at(s, up4(S), c(LANE_BYTES))),
       forRange(
@@ -266,7 +267,7 @@ function addBackward(m: ModuleBuilder, tiles: Tiles): void {
     return [
       qRow.set(i32.shl(i32.mul(H, E), c(2))),
       kvRow.set(i32.shl(i32.mul(K, E), c(2))),
-      qt.set(at(scratch, from, scratchBytes(T, E))),
+      qt.set(at(scratch, from, backwardBytes(T, E))),
       dt.set(at(qt, E, c(LANE_BYTES))),
       s.set(at(dt, E, c(LANE_BYTES))),
       d.set(at(s, up4(T), c(LANE_BYTES))),
@@ -356,7 +357,7 @@ export const attentionPrefill: Kernel = {
       ],
       does:
         "q, out, dout, dq [B*T, H*E]; k, v, dk, dv [B*T, K*E]; lse from forward, delta [B*H*T] gets sum_e dout*out; " +
-        "dq, dk, dv are overwritten; scratch prefillScratchBytes(T, E) per unit; units = b*K + KV head",
+        "dq, dk, dv are overwritten; scratch backwardScratchBytes(T, E) per unit; units = b*K + KV head",
     },
   },
   emit({ shared, fused }: EmitOptions) {

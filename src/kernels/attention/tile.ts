@@ -33,14 +33,13 @@ export const QUERIES = 8;
 /** Bytes of one key's row of a transposed block. */
 export const LANE_BYTES = 4 * QUERIES;
 
-/**
- * Bytes of scratch a unit of `attention-prefill-f32` needs, forward or backward.
- * @param keys number of keys: S in `forward`, T in `backward`
- * @param E head width
- */
-export function prefillScratchBytes(keys: number, E: number): number {
-  return LANE_BYTES * (2 * E + 2 * (4 * Math.ceil(keys / 4)) + 4);
-}
+const keyRows = (keys: number): number => 4 * Math.ceil(keys / 4);
+
+/** Bytes of scratch a unit of `attention-prefill-f32`'s `forward` needs, for S keys and head width E. */
+export const prefillScratchBytes = (S: number, E: number): number => LANE_BYTES * (E + keyRows(S) + 1);
+
+/** Bytes of scratch a unit of `attention-prefill-f32`'s `backward` needs, for T tokens and head width E. */
+export const backwardScratchBytes = (T: number, E: number): number => LANE_BYTES * (2 * E + 2 * keyRows(T) + 2);
 
 type I32 = Expr<"i32">;
 const c = i32.const;

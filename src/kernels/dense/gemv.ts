@@ -1,0 +1,347 @@
+/**
+ * Y[T, R] = X[T, C] · W[R, C]^T for few tokens T, straight from the row-major stored weights (f32, bf16 or f16).
+ *
+ * Dot products along the row, several rows and up to four tokens at a time, so that a weight is fetched from memory and
+ * widened once for those tokens. Each (row, token) has one four-lane sum that takes the columns in the same order
+ * whatever the grouping: a row's result does not depend on the split, nor on how many tokens are computed with it.
+ * Narrow types need the tokens prepared: `prepare` reorders x (bf16) or scales it (f16), see element.ts.
+ */
+
+import type { Comparison, Draw, Kernel, Sandbox } from "../kernel.ts";
+import {
+  block,
+  br,
+  brIf,
+  type Expr,
+  f32,
+  f32x4,
+  forRange,
+  i32,
+  type Local,
+  label,
+  loop,
+  ModuleBuilder,
+  madd,
+  type Stmt,
+  seq,
+  v128,
+  when,
+  whileLoop,
+} from "../wasm/asm.ts";
+import {
+  bytesOf,
+  decodeAll,
+  type ElementType,
+  encode,
+  HALF_AFTER,
+  HALF_BEFORE,
+  loadEightRaw,
+  loadOneRaw,
+  shiftOf,
+} from "./element.ts";
+import { product, sumTolerance } from "./gemm.ts";
+
+const { add, mul, shl, lt, le, sub, and } = i32;
+const n = i32.const;
+
+/** Columns a step takes. */
+const STEP = 8;
+
+/** Rows computed together with so many tokens: what 15 vector registers hold. */
+const ROWS_WITH_TOKENS = [0, 8, 4, 2, 2] as const;
+const MOST_TOKENS = 4;
+/** Rows that run through all tokens before the next: few enough to stay in L2. */
+export const GEMV_ROWS = 8;
+
+const tokenBytes = 4;
+
+const dotParams = { w: "i32", ldw: "i32", x: "i32", ldx: "i32", c: "i32", y: "i32", ldy: "i32" } as const;
+
+/** Adds a function that writes `rows` x `tokens` values of Y; strides in bytes. */
+function emitDot(m: ModuleBuilder, type: ElementType, fused: boolean, rows: number, tokens: number) {
+  const size = bytesOf(type);
+  return m.func(
+    `dot${rows}x${tokens}`,
+    dotParams,
+    ({ p, local, locals }) => {
+      const acc = Array.from({ length: rows }, () => locals("v128", tokens));
+      const wp = [p.w, ...locals("i32", rows - 1)];
+      const xp = [p.x, ...locals("i32", tokens - 1)];
+      const [left, tail] = locals("i32", 2);
+      const [at, xat] = locals("i32", 2);
+      const sum = local("f32");
+      const done = label("done");
+      const again = label("again");
+
+      // The side with fewer vectors is held in registers over the step, the other passes by.
+      const holdX = tokens <= rows;
+      const held = Array.from({ length: Math.min(rows, tokens) }, () => locals("v128", 2));
+      const pass = locals("v128", 2);
+      const one = local("v128");
+      const step = (i: number): Stmt => {
+        const wAt = i * STEP * size;
+        const xAt = i * STEP * tokenBytes;
+        const accumulate = (r: number, t: number, a: Expr<"v128">, b: Expr<"v128">): Stmt =>
+          acc[r][t].set(madd(fused, a, b, acc[r][t]));
+        if (holdX) {
+          return seq(
+            ...xp.flatMap((x, t) => [held[t][0].set(v128.load(x, xAt)), held[t][1].set(v128.load(x, xAt + 16))]),
+            ...wp.flatMap((w, r) => [
+              loadEightRaw(type, w, wAt, pass[0], pass[1]),
+              ...xp.map((_, t) => accumulate(r, t, pass[0], held[t][0])),
+              ...xp.map((_, t) => accumulate(r, t, pass[1], held[t][1])),
+            ]),
+          );
+        }
+        return seq(
+          ...wp.map((w, r) => loadEightRaw(type, w, wAt, held[r][0], held[r][1])),
+          ...[0, 1].flatMap((half) =>
+            xp.flatMap((x, t) => [
+              one.set(v128.load(x, xAt + 16 * half)),
+              ...wp.map((_, r) => accumulate(r, t, held[r][half], one)),
+            ]),
+          ),
+        );
+      };
+      const exit = brIf(done, i32.eqz(left.tee(sub(left, n(1)))));
+      const UNROLL = 2;
+      const advance = (pointers: Local<"i32">[], bytes: number): Stmt[] =>
+        pointers.map((pointer) => pointer.set(add(pointer, n(bytes))));
+
+      /** Lane sums in the same order for every tile, then the columns that fill no step, one by one. */
+      const finish = (r: number, t: number): Stmt =>
+        seq(
+          one.set(f32x4.add(acc[r][t], v128.shuffle32(acc[r][t], acc[r][t], [2, 3, 0, 1]))),
+          sum.set(f32.add(f32x4.extract(one, 0), f32x4.extract(one, 1))),
+          when(
+            tail,
+            seq(
+              at.set(wp[r]),
+              xat.set(xp[t]),
+              forRange(
+                left,
+                n(0),
+                tail,
+                1,
+                sum.set(f32.add(sum, f32.mul(loadOneRaw(type, at), f32.load(xat)))),
+                at.set(add(at, n(size))),
+                xat.set(add(xat, n(tokenBytes))),
+              ),
+            ),
+          ),
+          f32.store(add(p.y, mul(p.ldy, n(t))), type === "f16" ? f32.mul(sum, f32.const(HALF_AFTER)) : sum, 4 * r),
+        );
+
+      return [
+        ...wp.slice(1).map((w, r) => w.set(add(wp[r], p.ldw))),
+        ...xp.slice(1).map((x, t) => x.set(add(xp[t], p.ldx))),
+        tail.set(and(p.c, n(STEP - 1))),
+        left.set(i32.shru(p.c, n(3))),
+        block(
+          done,
+          brIf(done, i32.eqz(left)),
+          loop(
+            again,
+            ...Array.from({ length: UNROLL }, (_, i) => seq(step(i), exit)),
+            ...advance(wp, UNROLL * STEP * size),
+            ...advance(xp, UNROLL * STEP * tokenBytes),
+            br(again),
+          ),
+        ),
+        // The exit leaves the pointers at the start of the last pair of steps.
+        when(
+          tail,
+          seq(
+            left.set(sub(p.c, tail)),
+            // steps done since the pointers last moved: 0 only when there were none
+            left.set(i32.shru(left, n(3))),
+            when(left, seq(left.set(add(and(sub(left, n(1)), n(UNROLL - 1)), n(1))))),
+            ...wp.map((w) => w.set(add(w, mul(left, n(STEP * size))))),
+            ...xp.map((x) => x.set(add(x, mul(left, n(STEP * tokenBytes))))),
+          ),
+        ),
+        ...acc.flatMap((row, r) => row.map((_, t) => finish(r, t))),
+      ];
+    },
+    "void",
+    false,
+  );
+}
+
+function emitGemv(m: ModuleBuilder, type: ElementType, fused: boolean): void {
+  const grouped = [1, 2, 3, 4].map((t) => emitDot(m, type, fused, ROWS_WITH_TOKENS[t], t));
+  const single = [1, 2, 3, 4].map((t) => emitDot(m, type, fused, 1, t));
+  const params = {
+    w: "i32",
+    ldw: "i32",
+    x: "i32",
+    ldx: "i32",
+    c: "i32",
+    y: "i32",
+    ldy: "i32",
+    tokens: "i32",
+    from: "i32",
+    to: "i32",
+  } as const;
+  m.func("rows", params, ({ p, locals }) => {
+    const [row, end, r, t, group, wAt, xAt, yAt] = locals("i32", 8);
+    const args = [wAt, p.ldw, xAt, p.ldx, p.c, yAt, p.ldy] as const;
+    const place = seq(
+      wAt.set(add(p.w, mul(r, p.ldw))),
+      xAt.set(add(p.x, mul(t, p.ldx))),
+      yAt.set(add(p.y, add(mul(t, p.ldy), shl(r, n(2))))),
+    );
+    const withTokens = (tokens: number): Stmt => {
+      const together = ROWS_WITH_TOKENS[tokens];
+      return seq(
+        r.set(row),
+        whileLoop(le(add(r, n(together)), end), place, grouped[tokens - 1].call(...args), r.set(add(r, n(together)))),
+        whileLoop(lt(r, end), place, single[tokens - 1].call(...args), r.set(add(r, n(1)))),
+      );
+    };
+    // 5 is taken as 3 + 2 and 6 as 3 + 3, since a single token left over is the slowest.
+    const next = seq(
+      group.set(sub(p.tokens, t)),
+      when(lt(n(MOST_TOKENS), group), when(lt(n(6), group), group.set(n(4)), group.set(n(3)))),
+    );
+    return [
+      p.ldw.set(shl(p.ldw, n(shiftOf(type)))),
+      p.ldx.set(shl(p.ldx, n(2))),
+      p.ldy.set(shl(p.ldy, n(2))),
+      row.set(p.from),
+      whileLoop(
+        lt(row, p.to),
+        end.set(add(row, n(GEMV_ROWS))),
+        when(lt(p.to, end), end.set(p.to)),
+        t.set(n(0)),
+        whileLoop(
+          lt(t, p.tokens),
+          next,
+          ...[1, 2, 3, 4].map((tokens) => when(i32.eq(group, n(tokens)), withTokens(tokens))),
+          t.set(add(t, group)),
+        ),
+        row.set(end),
+      ),
+    ];
+  });
+}
+
+function emitPrepare(m: ModuleBuilder, type: "bf16" | "f16"): void {
+  m.func("prepare", { x: "i32", ldx: "i32", c: "i32", tokens: "i32", prepared: "i32" }, ({ p, local, locals }) => {
+    const [t, i, at, to] = locals("i32", 4);
+    const a = local("v128");
+    const b = local("v128");
+    const scale = f32x4.splat(f32.const(HALF_BEFORE));
+    const eight =
+      type === "bf16"
+        ? seq(
+            v128.store(to, v128.shuffle32(a, b, [0, 2, 4, 6])),
+            v128.store(to, v128.shuffle32(a, b, [1, 3, 5, 7]), 16),
+          )
+        : seq(v128.store(to, f32x4.mul(a, scale)), v128.store(to, f32x4.mul(b, scale), 16));
+    const one = f32.store(to, type === "bf16" ? f32.load(at) : f32.mul(f32.load(at), f32.const(HALF_BEFORE)));
+    const move = (bytes: number): Stmt => seq(at.set(add(at, n(bytes))), to.set(add(to, n(bytes))));
+    return [
+      to.set(p.prepared),
+      forRange(
+        t,
+        n(0),
+        p.tokens,
+        1,
+        at.set(add(p.x, mul(t, shl(p.ldx, n(2))))),
+        forRange(i, n(STEP), add(p.c, n(1)), STEP, a.set(v128.load(at)), b.set(v128.load(at, 16)), eight, move(32)),
+        forRange(i, and(p.c, n(-STEP)), p.c, 1, one, move(4)),
+      ),
+    ];
+  });
+}
+
+function trial(mostTokens: number, mostColumns: number) {
+  return (type: ElementType) =>
+    (draw: Draw, box: Sandbox): Comparison[] => {
+      const tokens = draw.int(mostTokens === 1 ? 1 : 0, mostTokens);
+      const rows = draw.int(0, 21);
+      const c = draw.int(0, mostColumns);
+      const ldw = c + draw.int(0, 3);
+      const ldx = c + draw.int(0, 3);
+      const ldy = rows + draw.int(0, 3);
+      const stored = encode(type, draw.floats(rows * ldw));
+      const x = draw.floats(tokens * ldx);
+      const weights = decodeAll(type, stored);
+      const xPacked = Float64Array.from({ length: tokens * c }, (_, i) => x[Math.floor(i / c) * ldx + (i % c)]);
+      const wTransposed = new Float64Array(c * rows);
+      for (let r = 0; r < rows; r++) for (let k = 0; k < c; k++) wTransposed[k * rows + r] = weights[r * ldw + k];
+      const { sums, sizes } = product(xPacked, wTransposed, tokens, rows, c);
+
+      const w = box.put(stored);
+      let xp = box.put(x);
+      let xStride = ldx;
+      if (type !== "f32") {
+        const prepared = box.room(tokens * c * 4);
+        box.call("prepare", xp, ldx, c, tokens, prepared);
+        [xp, xStride] = [prepared, c];
+      }
+      const whole = box.room(tokens * ldy * 4);
+      const split = box.room(tokens * ldy * 4);
+      const apart = box.room(tokens * ldy * 4);
+      box.call("rows", w, ldw, xp, xStride, c, whole, ldy, tokens, 0, rows);
+      const middle = draw.int(0, rows);
+      box.call("rows", w, ldw, xp, xStride, c, split, ldy, tokens, middle, rows);
+      box.call("rows", w, ldw, xp, xStride, c, split, ldy, tokens, 0, middle);
+      for (let t = 0; t < tokens; t++) {
+        box.call("rows", w, ldw, xp + t * xStride * 4, xStride, c, apart + t * ldy * 4, ldy, 1, 0, rows);
+      }
+      const want = new Float64Array(tokens * ldy);
+      const tolerance = new Float64Array(tokens * ldy);
+      const bounds = sumTolerance(c, sizes);
+      for (let t = 0; t < tokens; t++) {
+        want.set(sums.subarray(t * rows, (t + 1) * rows), t * ldy);
+        tolerance.set(bounds.subarray(t * rows, (t + 1) * rows), t * ldy);
+      }
+      const got = box.f32(whole, want.length);
+      return [
+        { what: "rows", got, want, tolerance },
+        { what: "split by rows", got: box.f32(split, want.length), want: got, tolerance: 0 },
+        { what: "token by token", got: box.f32(apart, want.length), want: got, tolerance: 0 },
+      ];
+    };
+}
+
+const trials = [
+  { name: "one token", of: trial(1, 70) },
+  { name: "few tokens", of: trial(9, 35) },
+  { name: "long rows", of: trial(4, 600) },
+];
+
+function gemvKernel(type: ElementType): Kernel {
+  const rows = {
+    params: ["w", "ldw", "x", "ldx", "c", "y", "ldy", "tokens", "from", "to"],
+    does:
+      `Y[tokens, R] = X[tokens, c] · W[R, c]^T, W row-major ${type}${type === "f32" ? "" : ", x prepared"}; row strides ` +
+      "in elements; from, to: rows of W",
+  };
+  const prepare = {
+    params: ["x", "ldx", "c", "tokens", "prepared"],
+    does:
+      type === "bf16"
+        ? "copies X[tokens, c] densely, each full group of 8 columns as its 4 even ones, then its 4 odd ones"
+        : "copies X[tokens, c] densely, times 2^64",
+  };
+  return {
+    name: `gemv-${type}`,
+    family: "dense",
+    summary: `Few tokens times row-major ${type} weights, by dot products`,
+    functions: type === "f32" ? { rows } : { rows, prepare },
+    emit({ shared, fused }) {
+      const m = new ModuleBuilder({ shared });
+      emitGemv(m, type, fused);
+      if (type !== "f32") emitPrepare(m, type);
+      return m.bytes();
+    },
+    trials: trials.map(({ name, of }) => ({ name, run: of(type) })),
+  };
+}
+
+export const gemvF32 = gemvKernel("f32");
+export const gemvBf16 = gemvKernel("bf16");
+export const gemvF16 = gemvKernel("f16");

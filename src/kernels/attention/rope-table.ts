@@ -37,8 +37,10 @@ export function expF64(x: number): number {
   const r = x - k * LN2_HIGH - k * LN2_LOW;
   let sum = 1;
   for (let n = 15; n >= 1; n--) sum = 1 + (r / n) * sum;
-  const half = Math.trunc(k / 2);
-  return sum * 2 ** half * 2 ** (k - half);
+  // doubling and halving are exact, and `**` is not the same everywhere
+  let power = 1;
+  for (let i = Math.abs(k); i > 0; i--) power *= k < 0 ? 0.5 : 2;
+  return sum * power;
 }
 
 // pi/2 in three parts of 33 bits, so that multiples up to 2^20 of the first two are exact.

@@ -5,11 +5,15 @@
 
 import { attention } from "./attention/index.ts";
 import { dense } from "./dense/index.ts";
+import { factor } from "./factor/index.ts";
 import type { Kernel } from "./kernel.ts";
+import { pointwiseKernels } from "./pointwise/index.ts";
 
 export const kernels: readonly Kernel[] = [
   ...attention, //
   ...dense,
+  ...factor,
+  ...pointwiseKernels,
 ];
 
 const byName = new Map(kernels.map((kernel) => [kernel.name, kernel]));

@@ -5,7 +5,7 @@
  * No multiply-add is fused here: that would make the bits depend on the engine.
  */
 import type { Expr, Local, Stmt, ValType } from "../wasm/asm.ts";
-import { after, f32, f32x4, i32, i32x4, select, v128 } from "../wasm/asm.ts";
+import { after, f32, f32x4, i16x8, i32, i32x4, select, v128 } from "../wasm/asm.ts";
 
 /** What gives out locals: the scope of a function under construction. */
 export interface Maker {
@@ -25,6 +25,12 @@ export interface Lanes<F extends "v128" | "f32" = "v128" | "f32", I extends "v12
   bits(x: number): Expr<I>;
   load(address: Expr<"i32">, offset?: number): Expr<F>;
   store(address: Expr<"i32">, value: Expr<F>, offset?: number): Stmt;
+  /** unsigned bytes, widened */
+  loadBytes(address: Expr<"i32">, offset?: number): Expr<I>;
+  /** unsigned 16-bit values, widened */
+  loadHalves(address: Expr<"i32">, offset?: number): Expr<I>;
+  /** stores the low 16 bits of integers in [0, 65535] */
+  storeHalves(address: Expr<"i32">, value: Expr<I>, offset?: number): Stmt;
   /** the same number in every lane */
   splat(x: Expr<"f32">): Expr<F>;
   add: Op2<F, F>;
@@ -50,12 +56,22 @@ export interface Lanes<F extends "v128" | "f32" = "v128" | "f32", I extends "v12
   iadd: Op2<I, I>;
   isub: Op2<I, I>;
   iand: Op2<I, I>;
+  ior: Op2<I, I>;
   ixor: Op2<I, I>;
+  /** signed a > b, a truth value */
+  igt: Op2<I, I>;
+  ichoose(a: Expr<I>, b: Expr<I>, truth: Expr<I>): Expr<I>;
   /** is not zero, as a truth value */
   some: Op1<I, I>;
   shl(a: Expr<I>, by: number): Expr<I>;
+  /** with the sign */
   shr(a: Expr<I>, by: number): Expr<I>;
+  /** filled with zeros */
+  shru(a: Expr<I>, by: number): Expr<I>;
 }
+
+export type Float = "v128" | "f32";
+export type Int = "v128" | "i32";
 
 const floatBits = (x: number): number => new Int32Array(new Float32Array([x]).buffer)[0];
 
@@ -67,6 +83,9 @@ export const four: Lanes<"v128", "v128"> = {
   bits: (x) => v128.const32(x, x, x, x),
   load: v128.load,
   store: v128.store,
+  loadBytes: (a, offset) => i32x4.extendLowU(i16x8.extendLowU(v128.load32zero(a, offset))),
+  loadHalves: v128.load16x4u,
+  storeHalves: (a, value, offset) => v128.store64(a, i16x8.narrowU(value, four.bits(0)), offset),
   splat: f32x4.splat,
   add: f32x4.add,
   sub: f32x4.sub,
@@ -89,10 +108,14 @@ export const four: Lanes<"v128", "v128"> = {
   iadd: i32x4.add,
   isub: i32x4.sub,
   iand: v128.and,
+  ior: v128.or,
   ixor: v128.xor,
+  igt: i32x4.gt,
+  ichoose: v128.bitselect,
   some: (a) => i32x4.ne(a, four.bits(0)),
   shl: (a, by) => i32x4.shl(a, i32.const(by)),
   shr: (a, by) => i32x4.shrs(a, i32.const(by)),
+  shru: (a, by) => i32x4.shru(a, i32.const(by)),
 };
 
 export const one: Lanes<"f32", "i32"> = {
@@ -103,6 +126,9 @@ export const one: Lanes<"f32", "i32"> = {
   bits: i32.const,
   load: f32.load,
   store: f32.store,
+  loadBytes: i32.load8u,
+  loadHalves: i32.load16u,
+  storeHalves: i32.store16,
   splat: (x) => x,
   add: f32.add,
   sub: f32.sub,
@@ -128,8 +154,12 @@ export const one: Lanes<"f32", "i32"> = {
   iadd: i32.add,
   isub: i32.sub,
   iand: i32.and,
+  ior: i32.or,
   ixor: i32.xor,
+  igt: i32.gt,
+  ichoose: select,
   some: (a) => i32.ne(a, i32.const(0)),
   shl: (a, by) => i32.shl(a, i32.const(by)),
   shr: (a, by) => i32.shrs(a, i32.const(by)),
+  shru: (a, by) => i32.shru(a, i32.const(by)),
 };

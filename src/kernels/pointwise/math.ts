@@ -8,11 +8,8 @@
  */
 import type { Expr } from "../wasm/asm.ts";
 import { after, seq } from "../wasm/asm.ts";
-import type { Lanes, Maker } from "./lanes.ts";
+import type { Float, Int, Lanes, Maker } from "./lanes.ts";
 import { four, one } from "./lanes.ts";
-
-type Float = "v128" | "f32";
-type Int = "v128" | "i32";
 
 /** c[0] x^n + ... + c[n]; `x` must be cheap to read again (a local). */
 function horner<F extends Float, I extends Int>(o: Lanes<F, I>, x: Expr<F>, c: readonly number[]): Expr<F> {

@@ -305,6 +305,8 @@ export const i16x8 = {
   shl: vshift(0x8b),
   shrs: vshift(0x8c),
   shru: vshift(0x8d),
+  /** 32-bit lanes of a then b to unsigned 16-bit lanes, saturating */
+  narrowU: vbin(0x86),
   extendLowS: vun(0x87),
   extendHighS: vun(0x88),
   extendLowU: vun(0x89),

@@ -6,32 +6,33 @@ import { type AttentionShape, attentionBackwardTwin, attentionTwin } from "./twi
 
 const F32_EPS = 2 ** -24;
 
-function drawShape(draw: Draw, cached: boolean): AttentionShape {
+type Use = "rows" | "cache" | "training";
+
+function drawShape(draw: Draw, use: Use): AttentionShape {
   const T = draw.int(1, 37);
-  const queryOffset = cached ? draw.int(0, 21) : 0;
+  const queryOffset = use === "cache" ? draw.int(0, 21) : 0;
+  const causal = use === "cache" || draw.int(0, 3) > 0;
   const K = draw.int(1, 3);
   const E = 4 * draw.int(1, 9);
   return {
-    B: cached ? 1 : draw.int(1, 2),
+    B: use === "cache" ? 1 : draw.int(1, 2),
     T,
-    S: queryOffset + T,
+    // without a mask the keys may come from elsewhere, fewer or more than the queries
+    S: use === "rows" && !causal ? draw.int(1, 45) : queryOffset + T,
     H: K * draw.int(1, 3),
     K,
     E,
     scale: 1 / Math.sqrt(E),
-    causal: draw.int(0, 3) > 0,
+    causal,
     queryOffset,
   };
 }
 
 /**
- * Values of about unit size, so scores stay below about 3 sqrt(E). A score is a sum of E products, so its absolute
- * error is at most about E eps * sum|q k| scale <= 3 E^1.5 eps, and a probability's relative error is the same.
- * An output averages values below 1.7 over S more roundings.
+ * Values are of about unit size, so scaled scores and outputs are, too. Errors of sums of E and of S roundings grow
+ * like random walks, hence the roots; with the factor 4 the largest error of 300 draws was a third of this.
  */
-function forwardTolerance({ S, E }: AttentionShape): number {
-  return 2 * F32_EPS * (3 * E ** 1.5 + S + 16);
-}
+const forwardTolerance = ({ S, E }: AttentionShape): number => 4 * F32_EPS * (Math.sqrt(E) + Math.sqrt(S));
 
 /** Cuts the range where the draw says, so that a result that depends on the split shows. */
 function callSplit(box: Sandbox, draw: Draw, total: number, fn: string, args: readonly number[]): void {
@@ -43,7 +44,7 @@ function callSplit(box: Sandbox, draw: Draw, total: number, fn: string, args: re
 const forward: Trial = {
   name: "forward over rows",
   run(draw, box) {
-    const shape = drawShape(draw, false);
+    const shape = drawShape(draw, "rows");
     const { B, T, S, H, K, E, scale, causal } = shape;
     const q = draw.floats(B * T * H * E);
     const k = draw.floats(B * S * K * E);
@@ -57,7 +58,7 @@ const forward: Trial = {
     const tolerance = forwardTolerance(shape);
     return [
       { what: "out", got: box.f32(out, q.length), want: want.out, tolerance },
-      { what: "lse", got: box.f32(lse, B * H * T), want: want.lse, tolerance: tolerance + 1e-6 },
+      { what: "lse", got: box.f32(lse, B * H * T), want: want.lse, tolerance },
     ];
   },
 };
@@ -65,7 +66,7 @@ const forward: Trial = {
 const cached: Trial = {
   name: "forward over a cache, in chunks with the bits of the whole",
   run(draw, box) {
-    const shape = drawShape(draw, true);
+    const shape = drawShape(draw, "cache");
     const { S, H, K, E, scale } = shape;
     const capacity = S + draw.int(0, 5);
     const q = draw.floats(S * H * E);
@@ -90,7 +91,7 @@ const cached: Trial = {
     const first = shape.queryOffset;
     if (first > 0) run(parts, 0, first);
     run(parts, first, S - first);
-    const all = { ...shape, T: S, queryOffset: 0, causal: true };
+    const all = { ...shape, T: S, queryOffset: 0 };
     const want = attentionTwin(all, q, rows.k, rows.v).out;
     return [
       { what: "whole", got: box.f32(whole, q.length), want, tolerance: forwardTolerance(shape) },
@@ -102,7 +103,7 @@ const cached: Trial = {
 const backward: Trial = {
   name: "backward",
   run(draw, box) {
-    const shape = drawShape(draw, false);
+    const shape = drawShape(draw, "training");
     const { B, T, H, K, E, scale, causal } = shape;
     const q = draw.floats(B * T * H * E);
     const dout = draw.floats(B * T * H * E);
@@ -118,9 +119,9 @@ const backward: Trial = {
     const args = [...inputs, delta, dq, dk, dv, scratch, T, H, K, E, scale, Number(causal)];
     callSplit(box, draw, B * K, "backward", args);
     const want = attentionBackwardTwin(shape, q, k, v, dout);
-    // |dP| <= about 3 E; each gradient sums up to (H/K) T such terms, weighted by probabilities that carry the
-    // relative error of `forwardTolerance` and by values below 1.7.
-    const tolerance = forwardTolerance(shape) * 3 * Math.sqrt(E) * (H / K) * 2;
+    // dP is a sum of E products, sqrt(E) in size, and carries the errors of the probabilities along; dk and dv sum
+    // over the H/K heads of the group.
+    const tolerance = forwardTolerance(shape) * Math.sqrt(E) * Math.sqrt(H / K);
     const results: Comparison[] = [
       { what: "delta", got: box.f32(delta, want.delta.length), want: want.delta, tolerance },
       { what: "dq", got: box.f32(dq, q.length), want: want.dq, tolerance },

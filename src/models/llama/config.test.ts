@@ -106,7 +106,7 @@ describe("published models", () => {
   test("Llama 3.1", () => {
     expect(parse(llama31)).toEqual({
       modelType: "llama",
-      vocabulary: 128256,
+      vocabSize: 128256,
       width: 4096,
       feedForward: 14336,
       layers: 32,

@@ -29,7 +29,7 @@ export type RopeScaling =
 export interface LlamaConfig {
   readonly modelType: "llama" | "qwen2";
   /** V */
-  readonly vocabulary: number;
+  readonly vocabSize: number;
   /** D */
   readonly width: number;
   /** F */
@@ -268,7 +268,7 @@ export function parseLlamaConfig(raw: JsonObject, where: string): LlamaConfig {
 
   const config: LlamaConfig = {
     modelType,
-    vocabulary: fields.count("vocab_size"),
+    vocabSize: fields.count("vocab_size"),
     width,
     feedForward: fields.count("intermediate_size"),
     layers: fields.count("num_hidden_layers"),
@@ -313,7 +313,7 @@ export function llamaConfigJson(config: LlamaConfig, dtype: string, extra: JsonO
   return {
     architectures: [architectures[config.modelType]],
     model_type: config.modelType,
-    vocab_size: config.vocabulary,
+    vocab_size: config.vocabSize,
     hidden_size: config.width,
     intermediate_size: config.feedForward,
     num_hidden_layers: config.layers,
@@ -361,13 +361,13 @@ function blockTensors(config: LlamaConfig): BlockTensor[] {
 
 /** Every tensor the model has, by its Hugging Face name, with its shape (linears [out, in]), in the order of use. */
 export function llamaTensorShapes(config: LlamaConfig): Map<string, readonly number[]> {
-  const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [config.vocabulary, config.width]]]);
+  const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [config.vocabSize, config.width]]]);
   const block = blockTensors(config);
   for (let layer = 0; layer < config.layers; layer++) {
     for (const { path, shape } of block) shapes.set(`model.layers.${layer}.${path}`, shape);
   }
   shapes.set("model.norm.weight", [config.width]);
-  if (!config.tied) shapes.set("lm_head.weight", [config.vocabulary, config.width]);
+  if (!config.tied) shapes.set("lm_head.weight", [config.vocabSize, config.width]);
   return shapes;
 }
 

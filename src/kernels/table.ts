@@ -8,12 +8,20 @@ import { dense } from "./dense/index.ts";
 import { factor } from "./factor/index.ts";
 import type { Kernel } from "./kernel.ts";
 import { pointwiseKernels } from "./pointwise/index.ts";
+import { sparse } from "./sparse/index.ts";
+import { normKernels } from "./norm/index.ts";
+import { lossKernels } from "./loss/index.ts";
+import { optimiserKernels } from "./optimiser/index.ts";
 
 export const kernels: readonly Kernel[] = [
   ...attention, //
   ...dense,
   ...factor,
   ...pointwiseKernels,
+  ...sparse,
+  ...normKernels,
+  ...lossKernels,
+  ...optimiserKernels,
 ];
 
 const byName = new Map(kernels.map((kernel) => [kernel.name, kernel]));

@@ -1,0 +1,195 @@
+/** Trials of the sparse kernels: drawn shapes and masks against the twin, and the same bits however work is split. */
+
+import type { Comparison, Draw, Sandbox, Trial } from "../kernel.ts";
+import {
+  type BlockStream,
+  bf16Values,
+  blockStream,
+  type CsrStream,
+  csrStream,
+  evenCuts,
+  type NmStream,
+  nmStream,
+} from "./streams.ts";
+import { productTwin } from "./twin.ts";
+
+type Indexing = "columns" | "steps";
+
+interface Case {
+  readonly weights: Float32Array;
+  readonly out: number;
+  readonly in: number;
+  readonly n: number;
+  readonly m: number;
+}
+
+/** Makes every value exact in bf16. */
+function truncate(values: Float32Array): Float32Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < bits.length; i++) bits[i] &= 0xffff0000;
+  return values;
+}
+
+/** A weight whose mask is drawn by weight, by block or by N:M; sometimes a group, sometimes everything is zero. */
+function drawCase(draw: Draw, kind: "csr" | Indexing): Case {
+  const out = draw.int(1, 23);
+  const [n, m] =
+    kind === "steps"
+      ? [
+          [2, 4],
+          [1, 4],
+          [4, 8],
+          [1, 2],
+          [3, 3],
+          [8, 16],
+        ][draw.int(0, 5)]
+      : [0, 1];
+  const width = kind === "steps" ? m * draw.int(1, 7) : draw.int(1, 43);
+  const weights = truncate(draw.floats(out * width));
+  const byBlock = kind === "steps" || (kind === "columns" && draw.int(0, 2) > 0);
+  const sparsity = draw.int(0, 4) / 4;
+  const groups = Math.ceil(out / 4);
+  const lots = draw.floats((byBlock ? groups : out) * width, 1 / 1.7);
+  const empty = draw.int(-1, groups - 1);
+  const kept = new Uint8Array(groups * width);
+  for (let o = 0; o < out; o++) {
+    const g = o >> 2;
+    for (let k = 0; k < width; k++) {
+      const lot = Math.abs(lots[(byBlock ? g : o) * width + k]);
+      let keep = lot >= sparsity && g !== empty && sparsity < 1;
+      if (kind === "steps" && o % 4 === 0) {
+        const run = k - (k % m);
+        const before = kept.subarray(g * width + run, g * width + k).reduce((a, b) => a + b, 0);
+        kept[g * width + k] = keep && before < n ? 1 : 0;
+      }
+      if (kind === "steps") keep = kept[g * width + k] === 1;
+      if (!keep) weights[o * width + k] = 0;
+    }
+  }
+  return { weights, out, in: width, n, m };
+}
+
+type Stream = CsrStream | BlockStream | NmStream;
+
+function makeStream(kind: "csr" | Indexing, { weights, out, in: width, n, m }: Case): Stream {
+  if (kind === "csr") return csrStream(weights, out, width);
+  return kind === "columns" ? blockStream(weights, out, width) : nmStream(weights, out, width, n, m);
+}
+
+function putValues(box: Sandbox, stream: Stream, kind: "csr" | Indexing, bf16: boolean): number {
+  if (!bf16) return box.put(stream.values);
+  const half = bf16Values(stream.values, kind === "csr" ? "plain" : "pairs");
+  if (!half) throw new Error("the trial's weights are no bf16 numbers");
+  return box.put(half);
+}
+
+/** Operands of the stream as the kernels take them; `spmm` kernels also take the unpadded ends. */
+function operands(box: Sandbox, stream: Stream, values: number, spmm: boolean): number[] {
+  if ("slots" in stream) return [stream.slots, stream.stride, box.put(stream.offsets), values];
+  const starts = box.put(stream.starts);
+  return [starts, ...(spmm ? [box.put(stream.ends)] : []), box.put(stream.columns), values];
+}
+
+const drawCuts = (draw: Draw, groups: number): Int32Array => {
+  const work = Array.from({ length: groups }, () => draw.int(0, 9));
+  return evenCuts(work, draw.int(1, 5));
+};
+
+function spmmTrials(kind: "csr" | Indexing, panelWidth: number): readonly Trial[] {
+  const product: Trial = {
+    name: "product and its splits",
+    run(draw, box): readonly Comparison[] {
+      const shape = drawCase(draw, kind);
+      const { out, in: width } = shape;
+      const tokens = draw.int(1, 3 * panelWidth + 3);
+      const x = draw.floats(tokens * width);
+      const stream = makeStream(kind, shape);
+      const given = operands(box, stream, box.put(stream.values), true);
+      const panels = Math.ceil(tokens / panelWidth);
+      const packed = box.room(4 * width * 4 * Math.ceil(tokens / 4));
+      const xs = box.put(x);
+      const packCut = draw.int(0, panels);
+      box.call("pack", xs, packed, tokens, width, packCut, panels);
+      box.call("pack", xs, packed, tokens, width, 0, packCut);
+      const unwritten = new Float32Array(tokens * out).fill(Number.NaN);
+      const y = box.put(unwritten);
+      box.call("byPanels", ...given, packed, y, tokens, width, out, 0, panels);
+      const whole = box.f32(y, tokens * out).slice();
+
+      const split = box.put(unwritten);
+      const cut = draw.int(0, panels);
+      box.call("byPanels", ...given, packed, split, tokens, width, out, cut, panels);
+      box.call("byPanels", ...given, packed, split, tokens, width, out, 0, cut);
+
+      const byRows = box.put(unwritten);
+      const cuts = drawCuts(draw, Math.ceil(out / 4));
+      const pieces = cuts.length - 1;
+      const cutsAt = box.put(cuts);
+      const piece = draw.int(0, pieces);
+      box.call("byRows", ...given, packed, byRows, tokens, width, out, cutsAt, piece, pieces);
+      box.call("byRows", ...given, packed, byRows, tokens, width, out, cutsAt, 0, piece);
+
+      const want = productTwin(shape.weights, x, tokens, out, width);
+      return [
+        { what: "Y", got: whole, want: want.values, tolerance: want.bounds },
+        { what: "Y split by panels", got: box.f32(split, tokens * out), want: whole, tolerance: 0 },
+        { what: "Y split by rows", got: box.f32(byRows, tokens * out), want: whole, tolerance: 0 },
+      ];
+    },
+  };
+  const expand: Trial = {
+    name: "bf16 values to f32",
+    run(draw, box): readonly Comparison[] {
+      const stream = makeStream(kind, drawCase(draw, kind));
+      const units = stream.values.length / (kind === "csr" ? 4 : 8);
+      const source = putValues(box, stream, kind, true);
+      const target = box.room(4 * stream.values.length);
+      const cut = draw.int(0, units);
+      box.call("expand", source, target, cut, units);
+      box.call("expand", source, target, 0, cut);
+      const got = box.f32(target, stream.values.length);
+      return [{ what: "values", got, want: stream.values, tolerance: 0 }];
+    },
+  };
+  return [product, expand];
+}
+
+function spmvTrials(kind: "csr" | Indexing, bf16: boolean): readonly Trial[] {
+  return [
+    {
+      name: "product and its splits",
+      run(draw, box): readonly Comparison[] {
+        const shape = drawCase(draw, kind);
+        const { out, in: width } = shape;
+        const x = draw.floats(width);
+        const stream = makeStream(kind, shape);
+        const given = [...operands(box, stream, putValues(box, stream, kind, bf16), false), box.put(x)];
+        const unwritten = new Float32Array(out).fill(Number.NaN);
+        const y = box.put(unwritten);
+        const all = box.put(Int32Array.of(0, Math.ceil(out / 4)));
+        box.call("multiply", ...given, y, out, all, 0, 1);
+        const whole = box.f32(y, out).slice();
+
+        const split = box.put(unwritten);
+        const cuts = drawCuts(draw, Math.ceil(out / 4));
+        const pieces = cuts.length - 1;
+        const cutsAt = box.put(cuts);
+        const piece = draw.int(0, pieces);
+        box.call("multiply", ...given, split, out, cutsAt, piece, pieces);
+        box.call("multiply", ...given, split, out, cutsAt, 0, piece);
+
+        const want = productTwin(shape.weights, x, 1, out, width);
+        return [
+          { what: "y", got: whole, want: want.values, tolerance: want.bounds },
+          { what: "y split", got: box.f32(split, out), want: whole, tolerance: 0 },
+        ];
+      },
+    },
+  ];
+}
+
+export const spmmCsrTrials: readonly Trial[] = spmmTrials("csr", 16);
+export const spmmBlockTrials = (indexing: Indexing): readonly Trial[] => spmmTrials(indexing, 8);
+export const spmvCsrTrials = (type: "f32" | "bf16"): readonly Trial[] => spmvTrials("csr", type === "bf16");
+export const spmvBlockTrials = (indexing: Indexing, type: "f32" | "bf16"): readonly Trial[] =>
+  spmvTrials(indexing, type === "bf16");

@@ -3,8 +3,8 @@
  * gives the same bits. (`Math.log` and its kin differ between engines.) Accuracy: about 1e-15 relative.
  */
 
-const LN2_HI = 6.9314718036912381649e-1;
-const LN2_LO = 1.90821492927058770002e-10;
+const LN2_HI = 0.6931471803691238;
+const LN2_LO = 1.9082149292705877e-10;
 const words = new DataView(new ArrayBuffer(8));
 
 /** Natural logarithm of a positive finite number. */

@@ -67,7 +67,7 @@ export function assembleLlama(config: LlamaConfig, get: Lookup): Llama {
 
 /** Rotary tables for positions 0..positions-1; they outlive scopes. */
 export function ropeTables(config: LlamaConfig, positions: number): RopeTables {
-  const { cos, sin } = ropeTable(ropeInvFreq(config), positions);
+  const { cos, sin } = ropeTable(config.headWidth, config.ropeTheta, positions, ropeInvFreq(config));
   const shape = [positions, config.headWidth / 2];
   return outside(() => ({ cos: tensor(cos, shape), sin: tensor(sin, shape) }));
 }

@@ -1,6 +1,7 @@
 /** Trials of `attention-decode-f32` against the f64 twin of attention. */
 
 import type { Trial } from "../kernel.ts";
+import { runSplit } from "./split.ts";
 import { decodeScratchBytes } from "./tile.ts";
 import { attentionTwin } from "./twin.ts";
 
@@ -24,14 +25,12 @@ const forward: Trial = {
     const out = box.put(new Float32Array(H * E).fill(Number.NaN));
     const scratch = box.room(decodeScratchBytes(length, H));
     const args = [box.put(q), kCache, vCache, out, scratch, length, capacity, H, K, E, scale];
-    const cut = draw.int(0, K);
-    box.call("forward", ...args, 0, cut);
-    box.call("forward", ...args, cut, K);
+    const split = runSplit(box, draw, K, "forward", args, [[out, H * E]]);
     const shape = { B: 1, T: 1, S: length, H, K, E, scale, causal: true, queryOffset: length - 1 };
     const want = attentionTwin(shape, q, k, v).out;
     // as in the prefill trials: roundings of unit size add like random walks
     const tolerance = 4 * 2 ** -24 * (Math.sqrt(E) + Math.sqrt(length));
-    return [{ what: "out", got: box.f32(out, H * E), want, tolerance }];
+    return [...split, { what: "out", got: box.f32(out, H * E), want, tolerance }];
   },
 };
 

@@ -8,7 +8,6 @@
  */
 
 import type { EmitOptions, Kernel } from "../kernel.ts";
-import { expV } from "../pointwise/math.ts";
 import {
   block,
   br,
@@ -30,6 +29,7 @@ import {
   when,
 } from "../wasm/asm.ts";
 import { decodeTrials } from "./decode-trials.ts";
+import { expSoftmax } from "./exp.ts";
 import { at, minI32, up4 } from "./tile.ts";
 
 type I32 = Expr<"i32">;
@@ -167,7 +167,7 @@ function addSoftmax(m: ModuleBuilder): FnRef<"f32"> {
         each(max.set(f32x4.pmax(max, v128.load(cell)))),
         max.set(f32x4.splat(fold(max, f32.max))),
         sum.set(zero),
-        each(p.set(expV(f, f32x4.sub(v128.load(cell), max))), v128.store(cell, p), sum.set(f32x4.add(sum, p))),
+        each(p.set(expSoftmax(f, f32x4.sub(v128.load(cell), max))), v128.store(cell, p), sum.set(f32x4.add(sum, p))),
         f.ret(fold(sum, f32.add)),
       ];
     },

@@ -1,6 +1,7 @@
 /** Trials of `attention-prefill-f32` against its f64 twin. */
 
-import type { Comparison, Draw, Sandbox, Trial } from "../kernel.ts";
+import type { Draw, Trial } from "../kernel.ts";
+import { runSplit } from "./split.ts";
 import { backwardScratchBytes, prefillScratchBytes } from "./tile.ts";
 import { type AttentionShape, attentionBackwardTwin, attentionTwin } from "./twin.ts";
 
@@ -34,13 +35,6 @@ function drawShape(draw: Draw, use: Use): AttentionShape {
  */
 const forwardTolerance = ({ S, E }: AttentionShape): number => 4 * F32_EPS * (Math.sqrt(E) + Math.sqrt(S));
 
-/** Cuts the range where the draw says, so that a result that depends on the split shows. */
-function callSplit(box: Sandbox, draw: Draw, total: number, fn: string, args: readonly number[]): void {
-  const cut = draw.int(0, total);
-  box.call(fn, ...args, 0, cut);
-  box.call(fn, ...args, cut, total);
-}
-
 const forward: Trial = {
   name: "forward over rows",
   run(draw, box) {
@@ -53,10 +47,21 @@ const forward: Trial = {
     const lse = box.room(4 * B * H * T);
     const scratch = box.room(B * H * prefillScratchBytes(S, E));
     const args = [box.put(q), box.put(k), box.put(v), out, lse, scratch, T, S, H, K, E, K * E, E, 0, scale];
-    callSplit(box, draw, B * H, "forward", [...args, Number(causal)]);
+    const split = runSplit(
+      box,
+      draw,
+      B * H,
+      "forward",
+      [...args, Number(causal)],
+      [
+        [out, q.length],
+        [lse, B * H * T],
+      ],
+    );
     const want = attentionTwin(shape, q, k, v);
     const tolerance = forwardTolerance(shape);
     return [
+      ...split,
       { what: "out", got: box.f32(out, q.length), want: want.out, tolerance },
       { what: "lse", got: box.f32(lse, B * H * T), want: want.lse, tolerance },
     ];
@@ -117,18 +122,23 @@ const backward: Trial = {
     const [dq, dk, dv] = [q, k, v].map((x) => poisoned(x.length));
     const scratch = box.room(B * K * backwardScratchBytes(T, E));
     const args = [...inputs, delta, dq, dk, dv, scratch, T, H, K, E, scale, Number(causal)];
-    callSplit(box, draw, B * K, "backward", args);
+    const split = runSplit(box, draw, B * K, "backward", args, [
+      [delta, B * H * T],
+      [dq, q.length],
+      [dk, k.length],
+      [dv, v.length],
+    ]);
     const want = attentionBackwardTwin(shape, q, k, v, dout);
     // dP is a sum of E products, sqrt(E) in size, and carries the errors of the probabilities along; dk and dv sum
     // over the H/K heads of the group.
     const tolerance = forwardTolerance(shape) * Math.sqrt(E) * Math.sqrt(H / K);
-    const results: Comparison[] = [
+    return [
+      ...split,
       { what: "delta", got: box.f32(delta, want.delta.length), want: want.delta, tolerance },
       { what: "dq", got: box.f32(dq, q.length), want: want.dq, tolerance },
       { what: "dk", got: box.f32(dk, k.length), want: want.dk, tolerance },
       { what: "dv", got: box.f32(dv, v.length), want: want.dv, tolerance },
     ];
-    return results;
   },
 };
 

@@ -10,7 +10,7 @@
  */
 
 import type { EmitOptions, Kernel } from "../kernel.ts";
-import { expV, logV } from "../pointwise/math.ts";
+import { logV } from "../pointwise/math.ts";
 import {
   type Expr,
   type FnRef,
@@ -27,6 +27,7 @@ import {
   v128,
   when,
 } from "../wasm/asm.ts";
+import { expSoftmax } from "./exp.ts";
 import { prefillTrials } from "./prefill-trials.ts";
 import { addTiles, at, LANE_BYTES, minI32, QUERIES, type Tiles, up4 } from "./tile.ts";
 
@@ -154,7 +155,7 @@ function addForward(m: ModuleBuilder, tiles: Tiles): void {
           cell.set(s),
           overKeys(j, masks, full, n, first, (mask) =>
             seq(
-              ...p.map((x, w) => x.set(expV(f, f32x4.sub(score(w), max[w])))),
+              ...p.map((x, w) => x.set(expSoftmax(f, f32x4.sub(score(w), max[w])))),
               ...(mask ? p.map((x, w) => x.set(v128.and(x, mask[w]))) : []),
               ...p.map((x, w) => v128.store(cell, x, 16 * w)),
               ...sum.map((x, w) => x.set(f32x4.add(x, p[w]))),
@@ -313,7 +314,7 @@ function addBackward(m: ModuleBuilder, tiles: Tiles): void {
             cell2.set(d),
             overKeys(j, masks, full, n, i, (mask) =>
               seq(
-                ...p.map((x, w) => x.set(expV(f, f32x4.sub(v128.load(cell, 16 * w), shift[w])))),
+                ...p.map((x, w) => x.set(expSoftmax(f, f32x4.sub(v128.load(cell, 16 * w), shift[w])))),
                 ...(mask ? p.map((x, w) => x.set(v128.and(x, mask[w]))) : []),
                 ...p.map((x, w) => v128.store(cell, x, 16 * w)),
                 ...p.map((x, w) =>

@@ -7,11 +7,11 @@ import { attention } from "./attention/index.ts";
 import { dense } from "./dense/index.ts";
 import { factor } from "./factor/index.ts";
 import type { Kernel } from "./kernel.ts";
+import { lossKernels } from "./loss/index.ts";
+import { normKernels } from "./norm/index.ts";
+import { optimiserKernels } from "./optimiser/index.ts";
 import { pointwiseKernels } from "./pointwise/index.ts";
 import { sparse } from "./sparse/index.ts";
-import { normKernels } from "./norm/index.ts";
-import { lossKernels } from "./loss/index.ts";
-import { optimiserKernels } from "./optimiser/index.ts";
 
 export const kernels: readonly Kernel[] = [
   ...attention, //

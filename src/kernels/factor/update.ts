@@ -56,7 +56,7 @@ const PARAMS = {
 function emit(shared: boolean): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder({ shared });
   module.func("update", PARAMS, ({ p, locals, local }) => {
-    const [i, j, jBlock, low, high, columnPanels, pa, pb, left, ld, at, row, column] = locals("i32", 13);
+    const [turn, i, j, jBlock, low, high, columnPanels, pa, pb, left, ld, at, row, column] = locals("i32", 14);
     const acc = Array.from({ length: 4 }, () => locals("v128", 2));
     const [b0, b1, a] = locals("v128", 3);
     const value = local("f64");
@@ -137,6 +137,13 @@ function emit(shared: boolean): Uint8Array<ArrayBuffer> {
       at.set(add(p.c, add(mul(row, ld), shl(column, n(3))))),
       when(inner, when(p.subtract, wholeTile(f64x2.sub), wholeTile(f64x2.add)), raggedTile),
     );
+    // In a triangle panels differ in work: short and long ones alternate, so that equal ranges are equal work.
+    const half = i32.shru(turn, n(1));
+    const panelOfTurn = when(
+      i32.and(ne(p.part, n(WHOLE)), i32.and(turn, n(1))),
+      i.set(sub(i32.shru(add(p.m, n(3)), n(2)), add(half, n(1)))),
+      i.set(select(turn, half, eq(p.part, n(WHOLE)))),
+    );
     return [
       ld.set(shl(p.ldc, n(3))),
       columnPanels.set(i32.shru(add(p.n, n(3)), n(2))),
@@ -146,10 +153,11 @@ function emit(shared: boolean): Uint8Array<ArrayBuffer> {
         columnPanels,
         B_PANELS,
         forRange(
-          i,
+          turn,
           p.from,
           p.to,
           1,
+          panelOfTurn,
           low.set(jBlock),
           high.set(add(jBlock, n(B_PANELS))),
           when(lt(columnPanels, high), high.set(columnPanels)),
@@ -215,7 +223,7 @@ export const updateF64: Kernel = {
       params: Object.keys(PARAMS),
       does:
         "C[m, n] +- A[m, k] B[k, n]; A packed by rows, B by columns; part: 0 whole, 1 lower, 2 upper triangle; " +
-        "subtract: 0 or 1; from, to: panels of 4 rows of C",
+        "subtract: 0 or 1; from, to: panels of 4 rows of C, in a triangle from both ends inwards",
     },
   },
   emit: ({ shared }) => emit(shared),

@@ -4,6 +4,7 @@
  */
 
 import { attention } from "./attention/index.ts";
+import { convertKernels } from "./convert/index.ts";
 import { dense } from "./dense/index.ts";
 import { factor } from "./factor/index.ts";
 import type { Kernel } from "./kernel.ts";
@@ -22,6 +23,7 @@ export const kernels: readonly Kernel[] = [
   ...normKernels,
   ...lossKernels,
   ...optimiserKernels,
+  ...convertKernels,
 ];
 
 const byName = new Map(kernels.map((kernel) => [kernel.name, kernel]));

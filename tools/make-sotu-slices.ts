@@ -9,7 +9,8 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { stream } from "../src/core/random.ts";
-import { loadSotu, type TextDocument } from "../src/data/sotu.ts";
+import { loadSotu } from "../src/data/sotu.ts";
+import type { TextDocument } from "../src/data/text-package.ts";
 import { loadTokenizer, type Tokenizer } from "../src/data/tokenizer.ts";
 
 /** Places where a sentence starts: after three small letters (no abbreviation), a full stop and a space. */

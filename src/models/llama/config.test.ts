@@ -212,7 +212,7 @@ describe("refused by name", () => {
       /num_key_value_heads: expected a divisor of 9 heads, got 2/,
     ],
     ["a width that heads do not divide", { num_attention_heads: 7, num_key_value_heads: 7 }, /head_dim/],
-    ["an odd head", { head_dim: 63 }, /head_dim: expected an even number/],
+    ["a head that is no multiple of 4", { head_dim: 62 }, /head_dim: expected a multiple of 4/],
     ["a flag that is none", { tie_word_embeddings: 1 }, /tie_word_embeddings: expected true or false, got 1/],
     ["a norm without epsilon", { rms_norm_eps: 0 }, /rms_norm_eps: expected a number above 0/],
   ])("%s", (_, change, pattern) => {

@@ -39,7 +39,7 @@ export interface LlamaConfig {
   readonly heads: number;
   /** K heads of keys and values; divides H */
   readonly kvHeads: number;
-  /** E, even */
+  /** E, a multiple of 4 */
   readonly headWidth: number;
   /** longest input the model was made for */
   readonly maxPositions: number;
@@ -255,8 +255,8 @@ export function parseLlamaConfig(raw: JsonObject, where: string): LlamaConfig {
     refuse(fields.about("num_key_value_heads"), `a divisor of ${heads} heads`, show(kvHeads), "Mend config.json.");
   }
   const headWidth = fields.count("head_dim", width % heads === 0 ? width / heads : undefined);
-  if (headWidth % 2 !== 0) {
-    refuse(fields.about("head_dim"), "an even number, for rotary pairs", show(headWidth), "Mend config.json.");
+  if (headWidth % 4 !== 0) {
+    refuse(fields.about("head_dim"), "a multiple of 4, which the attention kernels need", show(headWidth), notRun);
   }
   const qwen = modelType === "qwen2";
   const attentionBias = fields.flag("attention_bias", qwen);

@@ -85,7 +85,7 @@ const SETTINGS: Record<string, Partial<LlamaConfig>> = {
     modelType: "qwen2",
     attentionBias: true,
     kvHeads: 1,
-    headWidth: 8,
+    headWidth: 12,
     ropeScaling: { type: "linear", factor: 2 },
   },
 };

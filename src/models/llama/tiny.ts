@@ -26,7 +26,7 @@ export function tinyConfig(fields: Partial<LlamaConfig> = {}): LlamaConfig {
     layers: 2,
     heads: 4,
     kvHeads: 2,
-    headWidth: 6,
+    headWidth: 8,
     maxPositions: 64,
     normEps: 1e-5,
     ropeTheta: 10_000,

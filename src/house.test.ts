@@ -10,6 +10,7 @@ const FLOORS = [
   "cli",
   "papers",
   "report",
+  "pipeline",
   "methods",
   "evaluate",
   "runtime",

@@ -3,7 +3,7 @@
  * with its training record. A stopped run resumes from its checkpoints beside the output folder.
  */
 import { createHash } from "node:crypto";
-import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { exp } from "../core/elementary.ts";
 import { memory, parallel, scratch } from "../core/engine.ts";
@@ -14,9 +14,9 @@ import { type Batch, batchStream, joinDocuments, START } from "../data/batches.t
 import { loadSotu } from "../data/sotu.ts";
 import type { TextDocument } from "../data/text-package.ts";
 import { checkTokenIds, loadTokenizer } from "../data/tokenizer.ts";
-import { writeFolderAtomically } from "../formats/atomic.node.ts";
+import type { FolderOptions } from "../formats/atomic.node.ts";
 import type { JsonObject } from "../formats/json.ts";
-import { encodeSafetensors } from "../formats/safetensors-write.ts";
+import { writeModelFolder } from "../formats/model-write.node.ts";
 import { convert } from "../kernels/convert/index.ts";
 import { parseLlamaConfig } from "../models/llama/config.ts";
 import { assembleLlama, forwardLogits, ropeTables } from "../models/llama/model.ts";
@@ -77,32 +77,21 @@ export function bf16Bytes(t: Tensor): Uint8Array {
   });
 }
 
-/** Writes parameters as a Hugging Face folder in BF16; `extra` files are written beside them. */
+/** Writes parameters as a Hugging Face folder in BF16, with the tokenizer's files and `files` beside them. */
 export async function saveTrained(
   target: string,
-  config: unknown,
+  config: JsonObject,
   parameters: readonly Parameter[],
   tokenizerFolder: string,
-  extra: Readonly<Record<string, string>>,
-  options: { readonly force?: boolean; readonly signal?: AbortSignal } = {},
+  files: Readonly<Record<string, string>>,
+  options: FolderOptions = {},
 ): Promise<void> {
-  await writeFolderAtomically(
+  const plan = parameters.map((p) => ({ name: p.name, dtype: "BF16" as const, shape: p.value.shape }));
+  await writeModelFolder(
     target,
-    async (folder) => {
-      const tensors = parameters.map((p) => ({
-        name: p.name,
-        dtype: "BF16" as const,
-        shape: p.value.shape,
-        data: bf16Bytes(p.value),
-      }));
-      await writeFile(join(folder, "model.safetensors"), encodeSafetensors(tensors, { format: "pt" }));
-      await writeFile(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
-      for (const file of ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]) {
-        await copyFile(join(tokenizerFolder, file), join(folder, file)).catch((error: NodeJS.ErrnoException) => {
-          if (error.code !== "ENOENT" || file === "tokenizer.json") throw error;
-        });
-      }
-      for (const [name, text] of Object.entries(extra)) await writeFile(join(folder, name), text);
+    { config, format: "dense", plan, companions: tokenizerFolder, files },
+    async (write) => {
+      for (const p of parameters) await write(p.name, bf16Bytes(p.value));
     },
     options,
   );
@@ -207,7 +196,7 @@ export async function trainLanguageModel(recipe: TrainRecipe, options: TrainOpti
   };
   await saveTrained(
     out,
-    recipe.model,
+    recipe.model as JsonObject,
     parameters,
     tokenizerFolder,
     { "training.json": `${JSON.stringify(record, null, 2)}\n` },

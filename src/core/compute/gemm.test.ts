@@ -139,7 +139,7 @@ describe("the same bits on one thread and on three", () => {
     { m: 40, n: 333, k: 258, formB: "T", typeB: "bf16" },
     { m: 8, n: 601, k: 515, formB: "T", typeB: "f16" },
     { m: 9, n: 520, k: 515, formB: "T", typeB: "bf16", packed: true },
-    { m: 11, n: 300, k: 8192, formB: "T", typeB: "bf16" },
+    { m: 17, n: 300, k: 8192, formB: "T", typeB: "bf16" },
     { m: 300, n: 3, k: 8192, formA: "T" },
   ];
   test.each(shapes)("%o", (shape) => {

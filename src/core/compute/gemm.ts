@@ -47,8 +47,8 @@ export interface Gemm {
 const PACK: Record<ElementType, Kernel> = { f32: packF32, bf16: packBf16, f16: packF16 };
 const GEMV: Record<ElementType, Kernel> = { f32: gemvF32, bf16: gemvBf16, f16: gemvF16 };
 
-/** Most rows of A for which reading B's rows in place beats packing them. */
-export const FEW_TOKENS = 8;
+/** Up to so many rows of A, reading the rows of a stored weight in place beats packing them (measured up to 16). */
+export const FEW_TOKENS = 16;
 /** Below this a fork and join, with workers asleep, costs more than the second thread saves. */
 const THREAD_FLOPS = 4e6;
 /** Most bytes of a packed factor held at once: bounds scratch memory and keeps it in the last-level cache. */

@@ -1,7 +1,7 @@
 /**
  * Y[T, R] = X[T, C] · W[R, C]^T for few tokens T, straight from the row-major stored weights (f32, bf16 or f16).
  *
- * Dot products along the row, several rows and up to four tokens at a time, so that a weight is fetched from memory and
+ * Dot products along the row, several rows and up to three tokens at a time, so that a weight is fetched from memory and
  * widened once for those tokens. Each (row, token) has one four-lane sum that takes the columns in the same order
  * whatever the grouping: a row's result does not depend on the split, nor on how many tokens are computed with it.
  * Narrow types need the tokens prepared: `prepare` reorders x (bf16) or scales it (f16), see element.ts.
@@ -10,7 +10,6 @@
 import type { Comparison, Draw, Kernel, Sandbox } from "../kernel.ts";
 import {
   block,
-  br,
   brIf,
   type Expr,
   f32,
@@ -47,18 +46,40 @@ const n = i32.const;
 /** Columns a step takes. */
 const STEP = 8;
 
-/** Rows computed together with so many tokens: what 15 vector registers hold. */
-const ROWS_WITH_TOKENS = [0, 8, 4, 2, 2] as const;
-const MOST_TOKENS = 4;
-/** Rows that run through all tokens before the next: few enough to stay in L2. */
-export const GEMV_ROWS = 8;
+interface Tile {
+  readonly rows: number;
+  /** a never-taken exit after every so many products of vectors; 0: none */
+  readonly fence: number;
+}
+
+/**
+ * Rows computed together with 1, 2 and 3 tokens. Measured choices: 15 vector registers hold no more, and the fences
+ * keep V8 11 from collecting a step's loads before its sums. Four tokens at once are slower than two and two.
+ */
+const TILES: readonly Tile[] = [
+  { rows: 4, fence: 0 },
+  { rows: 3, fence: 4 },
+  { rows: 2, fence: 4 },
+];
+const TOKENS = [1, 2, 3] as const;
+/** Rows that run through all tokens before the next: a multiple of every tile, few enough to stay in cache. */
+export const GEMV_ROWS = 12;
 
 const tokenBytes = 4;
 
-const dotParams = { w: "i32", ldw: "i32", x: "i32", ldx: "i32", c: "i32", y: "i32", ldy: "i32" } as const;
+const dotParams = {
+  w: "i32",
+  ldw: "i32",
+  x: "i32",
+  ldx: "i32",
+  c: "i32",
+  y: "i32",
+  ldy: "i32",
+  never: "i32",
+} as const;
 
-/** Adds a function that writes `rows` x `tokens` values of Y; strides in bytes. */
-function emitDot(m: ModuleBuilder, type: ElementType, fused: boolean, rows: number, tokens: number) {
+/** Adds a function that writes `rows` x `tokens` values of Y; strides in bytes; `never` is 0. */
+function emitDot(m: ModuleBuilder, type: ElementType, fused: boolean, { rows, fence }: Tile, tokens: number) {
   const size = bytesOf(type);
   return m.func(
     `dot${rows}x${tokens}`,
@@ -78,33 +99,28 @@ function emitDot(m: ModuleBuilder, type: ElementType, fused: boolean, rows: numb
       const held = Array.from({ length: Math.min(rows, tokens) }, () => locals("v128", 2));
       const pass = locals("v128", 2);
       const one = local("v128");
-      const step = (i: number): Stmt => {
-        const wAt = i * STEP * size;
-        const xAt = i * STEP * tokenBytes;
-        const accumulate = (r: number, t: number, a: Expr<"v128">, b: Expr<"v128">): Stmt =>
-          acc[r][t].set(madd(fused, a, b, acc[r][t]));
-        if (holdX) {
-          return seq(
-            ...xp.flatMap((x, t) => [held[t][0].set(v128.load(x, xAt)), held[t][1].set(v128.load(x, xAt + 16))]),
-            ...wp.flatMap((w, r) => [
-              loadEightRaw(type, w, wAt, pass[0], pass[1]),
-              ...xp.map((_, t) => accumulate(r, t, pass[0], held[t][0])),
-              ...xp.map((_, t) => accumulate(r, t, pass[1], held[t][1])),
-            ]),
-          );
-        }
-        return seq(
-          ...wp.map((w, r) => loadEightRaw(type, w, wAt, held[r][0], held[r][1])),
-          ...[0, 1].flatMap((half) =>
-            xp.flatMap((x, t) => [
-              one.set(v128.load(x, xAt + 16 * half)),
-              ...wp.map((_, r) => accumulate(r, t, held[r][half], one)),
-            ]),
-          ),
-        );
+      let products = 0;
+      const accumulate = (r: number, t: number, a: Expr<"v128">, b: Expr<"v128">): Stmt => {
+        const sum = acc[r][t].set(madd(fused, a, b, acc[r][t]));
+        return fence > 0 && ++products % fence === 0 ? seq(sum, brIf(done, p.never)) : sum;
       };
-      const exit = brIf(done, i32.eqz(left.tee(sub(left, n(1)))));
-      const UNROLL = 2;
+      const step = holdX
+        ? seq(
+            ...xp.flatMap((x, t) => [held[t][0].set(v128.load(x)), held[t][1].set(v128.load(x, 16))]),
+            ...wp.flatMap((w, r) => [
+              loadEightRaw(type, w, 0, pass[0], pass[1]),
+              ...[0, 1].flatMap((half) => xp.map((_, t) => accumulate(r, t, pass[half], held[t][half]))),
+            ]),
+          )
+        : seq(
+            ...wp.map((w, r) => loadEightRaw(type, w, 0, held[r][0], held[r][1])),
+            ...[0, 1].flatMap((half) =>
+              xp.flatMap((x, t) => [
+                one.set(v128.load(x, 16 * half)),
+                ...wp.map((_, r) => accumulate(r, t, held[r][half], one)),
+              ]),
+            ),
+          );
       const advance = (pointers: Local<"i32">[], bytes: number): Stmt[] =>
         pointers.map((pointer) => pointer.set(add(pointer, n(bytes))));
 
@@ -142,22 +158,10 @@ function emitDot(m: ModuleBuilder, type: ElementType, fused: boolean, rows: numb
           brIf(done, i32.eqz(left)),
           loop(
             again,
-            ...Array.from({ length: UNROLL }, (_, i) => seq(step(i), exit)),
-            ...advance(wp, UNROLL * STEP * size),
-            ...advance(xp, UNROLL * STEP * tokenBytes),
-            br(again),
-          ),
-        ),
-        // The exit leaves the pointers at the start of the last pair of steps.
-        when(
-          tail,
-          seq(
-            left.set(sub(p.c, tail)),
-            // steps done since the pointers last moved: 0 only when there were none
-            left.set(i32.shru(left, n(3))),
-            when(left, seq(left.set(add(and(sub(left, n(1)), n(UNROLL - 1)), n(1))))),
-            ...wp.map((w) => w.set(add(w, mul(left, n(STEP * size))))),
-            ...xp.map((x) => x.set(add(x, mul(left, n(STEP * tokenBytes))))),
+            step,
+            ...advance(wp, STEP * size),
+            ...advance(xp, STEP * tokenBytes),
+            brIf(again, left.tee(sub(left, n(1)))),
           ),
         ),
         ...acc.flatMap((row, r) => row.map((_, t) => finish(r, t))),
@@ -169,8 +173,8 @@ function emitDot(m: ModuleBuilder, type: ElementType, fused: boolean, rows: numb
 }
 
 function emitGemv(m: ModuleBuilder, type: ElementType, fused: boolean): void {
-  const grouped = [1, 2, 3, 4].map((t) => emitDot(m, type, fused, ROWS_WITH_TOKENS[t], t));
-  const single = [1, 2, 3, 4].map((t) => emitDot(m, type, fused, 1, t));
+  const grouped = TOKENS.map((t) => emitDot(m, type, fused, TILES[t - 1], t));
+  const single = TOKENS.map((t) => emitDot(m, type, fused, { rows: 1, fence: 0 }, t));
   const params = {
     w: "i32",
     ldw: "i32",
@@ -185,24 +189,24 @@ function emitGemv(m: ModuleBuilder, type: ElementType, fused: boolean): void {
   } as const;
   m.func("rows", params, ({ p, locals }) => {
     const [row, end, r, t, group, wAt, xAt, yAt] = locals("i32", 8);
-    const args = [wAt, p.ldw, xAt, p.ldx, p.c, yAt, p.ldy] as const;
+    const args = [wAt, p.ldw, xAt, p.ldx, p.c, yAt, p.ldy, n(0)] as const;
     const place = seq(
       wAt.set(add(p.w, mul(r, p.ldw))),
       xAt.set(add(p.x, mul(t, p.ldx))),
       yAt.set(add(p.y, add(mul(t, p.ldy), shl(r, n(2))))),
     );
     const withTokens = (tokens: number): Stmt => {
-      const together = ROWS_WITH_TOKENS[tokens];
+      const together = TILES[tokens - 1].rows;
       return seq(
         r.set(row),
         whileLoop(le(add(r, n(together)), end), place, grouped[tokens - 1].call(...args), r.set(add(r, n(together)))),
         whileLoop(lt(r, end), place, single[tokens - 1].call(...args), r.set(add(r, n(1)))),
       );
     };
-    // 5 is taken as 3 + 2 and 6 as 3 + 3, since a single token left over is the slowest.
+    // By threes, but four as 2 + 2 at the end, since a single token left over is the slowest.
     const next = seq(
       group.set(sub(p.tokens, t)),
-      when(lt(n(MOST_TOKENS), group), when(lt(n(6), group), group.set(n(4)), group.set(n(3)))),
+      when(lt(n(3), group), when(i32.eq(group, n(4)), group.set(n(2)), group.set(n(3)))),
     );
     return [
       p.ldw.set(shl(p.ldw, n(shiftOf(type)))),
@@ -217,7 +221,7 @@ function emitGemv(m: ModuleBuilder, type: ElementType, fused: boolean): void {
         whileLoop(
           lt(t, p.tokens),
           next,
-          ...[1, 2, 3, 4].map((tokens) => when(i32.eq(group, n(tokens)), withTokens(tokens))),
+          ...TOKENS.map((tokens) => when(i32.eq(group, n(tokens)), withTokens(tokens))),
           t.set(add(t, group)),
         ),
         row.set(end),

@@ -1,17 +1,19 @@
 /** The nearest known name to a mistyped one, for the hint of an error. Not a search: small lists only. */
 
-/** Levenshtein distance in code units. */
+/** Fewest insertions, deletions, substitutions and swaps of neighbours (optimal string alignment), in code units. */
 export function editDistance(a: string, b: string): number {
-  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
+  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {
-      const swap = above[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(swap, above[j] + 1, row[j - 1] + 1));
+      const same = a[i - 1] === b[j - 1];
+      row.push(Math.min(rows[i - 1][j - 1] + (same ? 0 : 1), rows[i - 1][j] + 1, row[j - 1] + 1));
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      if (swapped) row[j] = Math.min(row[j], rows[i - 2][j - 2] + 1);
     }
-    above = row;
+    rows.push(row);
   }
-  return above[b.length];
+  return rows[a.length][b.length];
 }
 
 /** The closest of `known`, or undefined when none is within a third of its length (at least 1). */

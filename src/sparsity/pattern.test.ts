@@ -45,9 +45,12 @@ test.each(["", "4:2", "4:4", "0:4", "0x4", "2:4@4x2", "2-4", "-2:4", "2:4:8", "1
 test("a mistyped word is met with the near one", () => {
   expect(() => parsePattern("unstructred")).toThrow(/Did you mean unstructured\?/);
   expect(() => parsePattern("2;4")).toThrow(/Did you mean 2:4\?/);
-  expect(nearest("wnada", ["magnitude", "wanda"])).toBeUndefined(); // two edits in five letters is a guess
+  expect(nearest("wnada", ["magnitude", "wanda"])).toBe("wanda"); // neighbours swapped: one edit
+  expect(nearest("wxydx", ["magnitude", "wanda"])).toBeUndefined();
   expect(nearest("wand", ["magnitude", "wanda"])).toBe("wanda");
   expect(editDistance("kitten", "sitting")).toBe(3);
+  expect(editDistance("", "abc")).toBe(3);
+  expect(editDistance("ca", "abc")).toBe(3);
 });
 
 test("N:M must divide the input width; the error names layer, width, pattern and a way out", () => {

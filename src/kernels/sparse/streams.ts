@@ -149,17 +149,36 @@ export function blockStream(weights: Float32Array, out: number, width: number): 
   return { out, in: width, nonZeros, starts, ends, columns, values };
 }
 
-/** Whether the kernels know N:M: 1 <= N <= M <= 64, M divides the width, N divides 4M. */
-export const nmSupported = (n: number, m: number, width: number): boolean =>
-  Number.isInteger(n) && n >= 1 && n <= m && m <= 64 && width % m === 0 && (4 * m) % n === 0;
-
 /**
- * Stream of a weight that keeps at most n of each m consecutive columns, the same for the 4 outputs of a group.
- * Throws when a run keeps more, or when `nmSupported` says no.
+ * Whether the kernels know N:M: 1 <= N <= M, M divides the width, N divides 4M (the stride is whole), and a slot is at
+ * most 127 columns from its step's first one, which is M (1 + 3/N) <= 128.
  */
+export const nmSupported = (n: number, m: number, width: number): boolean =>
+  Number.isInteger(n) && n >= 1 && n <= m && width % m === 0 && (4 * m) % n === 0 && m * (n + 3) <= 128 * n;
+
+/** The first output and column of a run in which a group keeps more than n columns; undefined when all is well. */
+export function nmViolation(
+  weights: Float32Array,
+  out: number,
+  width: number,
+  n: number,
+  m: number,
+): { readonly row: number; readonly column: number } | undefined {
+  const kept = new Uint8Array(groupsOf(out) * (width / m));
+  let first: { row: number; column: number } | undefined;
+  forEachBlock(weights, out, width, (g, k) => {
+    const run = Math.floor(k / m);
+    if (++kept[g * (width / m) + run] > n) first ??= { row: g * GROUP, column: run * m };
+  });
+  return first;
+}
+
+/** Stream of a weight that keeps at most n of each m consecutive columns, the same for the 4 outputs of a group. */
 export function nmStream(weights: Float32Array, out: number, width: number, n: number, m: number): NmStream {
   check(weights, out, width);
   if (!nmSupported(n, m, width)) throw new Error(`stream: no kernel for ${n}:${m} on ${width} columns`);
+  if (nmViolation(weights, out, width, n, m))
+    throw new Error(`stream: the weight is not ${n}:${m} by groups of 4 rows`);
   const groups = groupsOf(out);
   const used = (width / m) * n;
   const slots = padded(used);
@@ -168,17 +187,13 @@ export function nmStream(weights: Float32Array, out: number, width: number, n: n
   const values = new Float32Array(groups * slots * GROUP);
   const runs = width / m;
   const kept = new Uint8Array(groups * runs);
-  // A slot that stays unused points at its run's first column, padding at the column of the last slot before it.
+  // A slot that stays unused points at its run's first column, padding at that of the last run.
   for (let g = 0; g < groups; g++) {
     for (let s = 0; s < slots; s++) columns[g * slots + s] = Math.floor(Math.min(s, used - 1) / n) * m;
   }
   const nonZeros = forEachBlock(weights, out, width, (g, k, block) => {
     const run = Math.floor(k / m);
-    const index = kept[g * runs + run]++;
-    if (index >= n) {
-      throw new Error(`stream: more than ${n} of ${m} columns from ${run * m} are kept in rows from ${g * GROUP}`);
-    }
-    const slot = g * slots + run * n + index;
+    const slot = g * slots + run * n + kept[g * runs + run]++;
     columns[slot] = k;
     values.set(block, slot * GROUP);
   });

@@ -23,6 +23,17 @@ interface Case {
   readonly m: number;
 }
 
+const PATTERNS = [
+  [2, 4],
+  [1, 4],
+  [4, 8],
+  [1, 2],
+  [3, 3],
+  [8, 16],
+  [1, 32],
+  [32, 64],
+] as const;
+
 /** Makes every value exact in bf16. */
 function truncate(values: Float32Array): Float32Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
@@ -33,17 +44,7 @@ function truncate(values: Float32Array): Float32Array {
 /** A weight whose mask is drawn by weight, by block or by N:M; sometimes a group, sometimes everything is zero. */
 function drawCase(draw: Draw, kind: "csr" | Indexing): Case {
   const out = draw.int(1, 23);
-  const [n, m] =
-    kind === "steps"
-      ? [
-          [2, 4],
-          [1, 4],
-          [4, 8],
-          [1, 2],
-          [3, 3],
-          [8, 16],
-        ][draw.int(0, 5)]
-      : [0, 1];
+  const [n, m] = kind === "steps" ? PATTERNS[draw.int(0, PATTERNS.length - 1)] : [0, 1];
   const width = kind === "steps" ? m * draw.int(1, 7) : draw.int(1, 43);
   const weights = truncate(draw.floats(out * width));
   const byBlock = kind === "steps" || (kind === "columns" && draw.int(0, 2) > 0);

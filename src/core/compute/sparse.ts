@@ -1,0 +1,311 @@
+/**
+ * Sparse weights over the engine's memory: CSR, blocks of four outputs (4x1), N:M shared by four outputs.
+ *
+ * Y[T, out] = X[T, in] W^T. Up to `VECTOR_TOKENS` tokens run one by one through the vector kernels, which read bf16
+ * values as they are; more run in panels, packed and, for bf16, expanded to f32 inside the call. Which kernel runs is
+ * a function of shapes alone and no kernel's result depends on how its work is split, so the same call gives the same
+ * bits for any number of threads. A mask of any kind can be stored in any format but N:M; blocks then hold zeros.
+ * (One vector through an unstructured 80 % mask is faster in 4x1 with 59 % of its blocks stored than in CSR.)
+ * It knows nothing of tensors, and it trains nothing: values are fixed when the matrix is made.
+ */
+import type { Kernel } from "../../kernels/kernel.ts";
+import { spmmBlock, spmmNm, spmvBlock, spmvBlockBf16, spmvNm, spmvNmBf16 } from "../../kernels/sparse/blocks.ts";
+import { spmmCsr, spmvCsr, spmvCsrBf16 } from "../../kernels/sparse/csr.ts";
+import {
+  bf16Values,
+  blockStream,
+  csrStream,
+  evenCuts,
+  GROUP,
+  MAX_COLUMNS,
+  nmStream,
+  nmSupported,
+  nmViolation,
+  STEP,
+} from "../../kernels/sparse/streams.ts";
+import { call, memory, parallel, scratch, threads } from "../engine.ts";
+import { demand } from "../errors.ts";
+
+export type SparseFormat = "csr" | "block4x1" | "nm";
+export type SparseValues = "f32" | "bf16";
+
+export interface SparseOptions {
+  /** columns kept of each `m`; for format "nm" only, default 2 */
+  readonly n?: number;
+  /** default 4 */
+  readonly m?: number;
+  /** stored type of the values; default bf16 where that needs no rounding, else f32 */
+  readonly values?: SparseValues;
+}
+
+export interface SparseMatrix {
+  readonly format: SparseFormat;
+  readonly values: SparseValues;
+  readonly out: number;
+  readonly in: number;
+  /** weights that are not zero */
+  readonly nonZeros: number;
+  /** weights held, the zeros inside of blocks and the padding included */
+  readonly stored: number;
+  /** bytes held in engine memory */
+  readonly bytes: number;
+  /** bytes read for one token */
+  readonly bytesPerToken: number;
+  readonly stream: Stream;
+  /** gives the memory back; the matrix must not be used afterwards */
+  free(): void;
+}
+
+/** Addresses of a stream's parts in engine memory. */
+interface Stream {
+  readonly values: number;
+  readonly cuts: number;
+  readonly pieces: number;
+  /** 16-bit columns, or signed byte offsets for N:M */
+  readonly index: number;
+  readonly starts: number;
+  readonly ends: number;
+  readonly slots: number;
+  readonly stride: number;
+}
+
+interface Kernels {
+  readonly spmm: Kernel;
+  readonly width: number;
+  readonly spmv: Readonly<Record<SparseValues, Kernel>>;
+  /** values that one unit of `expand` handles */
+  readonly unit: number;
+}
+
+const KERNELS: Readonly<Record<SparseFormat, Kernels>> = {
+  csr: { spmm: spmmCsr, width: 16, spmv: { f32: spmvCsr, bf16: spmvCsrBf16 }, unit: 4 },
+  block4x1: { spmm: spmmBlock, width: 8, spmv: { f32: spmvBlock, bf16: spmvBlockBf16 }, unit: 8 },
+  nm: { spmm: spmmNm, width: 8, spmv: { f32: spmvNm, bf16: spmvNmBf16 }, unit: 8 },
+};
+
+/** Most tokens for which repeating the vector kernel beats packing a panel. */
+export const VECTOR_TOKENS = 4;
+/** Below this many operations a fork and join costs more than a second thread saves. */
+const THREAD_FLOPS = 1e6;
+/** Ranges of about equal work into which the groups of a matrix are cut. */
+const PIECES = 64;
+/** Most bytes of packed activations held at once. */
+const PACK_BYTES = 8 * 2 ** 20;
+
+const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
+
+/**
+ * Stores the non-zeros of a row-major weight [out, in]. Throws a LacunaError when the width exceeds 65,536 columns, the
+ * weight does not have the N:M pattern, or bf16 is asked for values that it would round.
+ */
+export function sparseMatrix(
+  weights: Float32Array,
+  out: number,
+  width: number,
+  format: SparseFormat,
+  options: SparseOptions = {},
+): SparseMatrix {
+  const { n = 2, m = 4 } = options;
+  demand(weights.length === out * width, () => ({
+    about: "sparse weight",
+    expected: `${out} x ${width} values`,
+    got: `${weights.length}`,
+    hint: "Pass the weight row by row, [out, in].",
+  }));
+  demand(width <= MAX_COLUMNS, () => ({
+    about: "sparse weight",
+    expected: `at most ${MAX_COLUMNS} input columns`,
+    got: `${width}`,
+    hint: "Keep this layer dense.",
+  }));
+  if (format === "nm") checkNm(weights, out, width, n, m);
+  const made =
+    format === "csr"
+      ? csrStream(weights, out, width)
+      : format === "block4x1"
+        ? blockStream(weights, out, width)
+        : nmStream(weights, out, width, n, m);
+  const half = options.values === "f32" ? undefined : bf16Values(made.values, format === "csr" ? "plain" : "pairs");
+  demand(half || options.values !== "bf16", () => ({
+    about: "sparse weight",
+    expected: "values that bf16 holds without rounding",
+    got: "values with more digits",
+    hint: 'Round the weight to bf16 first, or store its values as "f32".',
+  }));
+  const groups = Math.ceil(out / GROUP);
+  const pieces = Math.max(1, Math.min(PIECES, groups));
+  const cuts = evenCuts(
+    "slots" in made ? new Int32Array(groups).fill(made.slots) : groupWork(made.starts, groups),
+    pieces,
+  );
+  const index = "slots" in made ? made.offsets : made.columns;
+  const starts = "slots" in made ? new Int32Array(0) : made.starts;
+  const ends = "slots" in made ? new Int32Array(0) : made.ends;
+  const values = half ?? made.values;
+
+  const parts = [values, index, starts, ends, cuts];
+  const offsets: number[] = [];
+  let bytes = 0;
+  for (const part of parts) {
+    offsets.push(bytes);
+    bytes += align(part.byteLength);
+  }
+  const ptr = memory.alloc(bytes);
+  parts.forEach((part, i) => {
+    memory.u8(ptr + offsets[i], part.byteLength).set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
+  });
+  return {
+    format,
+    values: half ? "bf16" : "f32",
+    out,
+    in: width,
+    nonZeros: made.nonZeros,
+    stored: values.length,
+    bytes,
+    bytesPerToken: values.byteLength + index.byteLength + starts.byteLength,
+    stream: {
+      values: ptr + offsets[0],
+      index: ptr + offsets[1],
+      starts: ptr + offsets[2],
+      ends: ptr + offsets[3],
+      cuts: ptr + offsets[4],
+      pieces,
+      slots: "slots" in made ? made.slots : 0,
+      stride: "slots" in made ? made.stride : 0,
+    },
+    free: () => memory.free(ptr),
+  };
+}
+
+function checkNm(weights: Float32Array, out: number, width: number, n: number, m: number): void {
+  const about = `${n}:${m} weight [${out}, ${width}]`;
+  demand(width % m === 0, () => ({
+    about,
+    expected: `a width that ${m} divides`,
+    got: `${width}`,
+    hint: "Choose another pattern for this layer.",
+  }));
+  demand(nmSupported(n, m, width), () => ({
+    about,
+    expected: "1 <= N <= M, N a divisor of 4M, M at most 32 for N = 1 and 64 for N >= 4",
+    got: `${n}:${m}`,
+    hint: "Store this layer in 4x1 blocks, which take any mask.",
+  }));
+  const bad = nmViolation(weights, out, width, n, m);
+  demand(!bad, () => ({
+    about,
+    expected: `at most ${n} columns kept in each ${m}, the same for four rows`,
+    got: `more in rows from ${bad?.row}, columns from ${bad?.column}`,
+    hint: `Prune with the pattern ${n}:${m}@4x1 first.`,
+  }));
+}
+
+/** Entries of each group of four outputs, from the starts of rows (CSR) or of groups (blocks). */
+function groupWork(starts: Int32Array, groups: number): Int32Array {
+  const last = starts.length - 1;
+  const each = last === groups ? 1 : GROUP;
+  return Int32Array.from({ length: groups }, (_, g) => starts[Math.min(last, (g + 1) * each)] - starts[g * each]);
+}
+
+const run = (
+  kernel: Kernel,
+  fn: string,
+  args: readonly number[],
+  total: number,
+  grain: number,
+  flops: number,
+): void => {
+  if (flops >= THREAD_FLOPS) parallel(kernel, fn, args, total, grain);
+  else call(kernel, fn, ...args, 0, total);
+};
+
+/** Y[tokens, out] = X[tokens, in] W^T; X and Y are row-major f32 in engine memory and do not overlap. */
+export function sparseForward(x: number, tokens: number, w: SparseMatrix, y: number): void {
+  if (tokens === 0 || w.out === 0) return;
+  if (tokens <= VECTOR_TOKENS) vectors(x, tokens, w, y);
+  else if (w.values === "f32") panels(x, tokens, w, w.stream.values, y);
+  else {
+    scratch(4 * w.stored, (values) => {
+      const { spmm, unit } = KERNELS[w.format];
+      run(spmm, "expand", [w.stream.values, values], w.stored / unit, 512, w.stored);
+      panels(x, tokens, w, values, y);
+    });
+  }
+}
+
+function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
+  const { values, index, starts, slots, stride, cuts, pieces } = w.stream;
+  const kernel = KERNELS[w.format].spmv[w.values];
+  const operands = w.format === "nm" ? [slots, stride, index, values] : [starts, index, values];
+  for (let t = 0; t < tokens; t++) {
+    const args = [...operands, x + 4 * t * w.in, y + 4 * t * w.out, w.out, cuts];
+    run(kernel, "multiply", args, pieces, 1, 2 * w.stored);
+  }
+}
+
+function panels(x: number, tokens: number, w: SparseMatrix, values: number, y: number): void {
+  const { index, starts, ends, slots, stride, cuts, pieces } = w.stream;
+  const { spmm, width } = KERNELS[w.format];
+  const operands = w.format === "nm" ? [slots, stride, index, values] : [starts, ends, index, values];
+  const most = Math.max(width, Math.floor(PACK_BYTES / (4 * Math.max(1, w.in)) / width) * width);
+  const atOnce = Math.min(tokens, most);
+  scratch(4 * w.in * STEP * Math.ceil(atOnce / STEP), (packed) => {
+    for (let first = 0; first < tokens; first += atOnce) {
+      const count = Math.min(atOnce, tokens - first);
+      const total = Math.ceil(count / width);
+      const flops = 2 * w.stored * count;
+      run(spmm, "pack", [x + 4 * first * w.in, packed, count, w.in], total, 1, flops);
+      const args = [...operands, packed, y + 4 * first * w.out, count, w.in, w.out];
+      if (total >= 2 * threads()) run(spmm, "byPanels", args, total, 1, flops);
+      else run(spmm, "byRows", [...args, cuts], pieces, 1, flops);
+    }
+  });
+}
+
+/** The dense weight [out, in] that the matrix was made from, -0 as 0. */
+export function toDense(w: SparseMatrix): Float32Array {
+  const { starts, ends, index, slots, stride } = w.stream;
+  const dense = new Float32Array(w.out * w.in);
+  const value = valueReader(w);
+  const put = (o: number, k: number, v: number): void => {
+    if (v !== 0) dense[o * w.in + k] = v;
+  };
+  if (w.format === "csr") {
+    const from = memory.i32(starts, w.out + 1);
+    const to = memory.i32(ends, w.out);
+    const columns = memory.u16(index, w.stored);
+    for (let o = 0; o < w.out; o++) for (let e = from[o]; e < to[o]; e++) put(o, columns[e], value(e));
+    return dense;
+  }
+  const groups = Math.ceil(w.out / GROUP);
+  const blocks = w.stored / GROUP;
+  const columns = w.format === "nm" ? new Int32Array(blocks) : memory.u16(index, blocks);
+  if (w.format === "nm") {
+    const offsets = new Int8Array(memory.u8(index, blocks));
+    for (let b = 0; b < blocks; b++) columns[b] = Math.floor((b % slots) / STEP) * stride + offsets[b];
+  }
+  const from = w.format === "nm" ? null : memory.i32(starts, groups + 1);
+  for (let g = 0; g < groups; g++) {
+    const end = from ? from[g + 1] : (g + 1) * slots;
+    for (let b = from ? from[g] : g * slots; b < end; b++) {
+      for (let q = 0; q < GROUP; q++) put(g * GROUP + q, columns[b], value(GROUP * b + q));
+    }
+  }
+  return dense;
+}
+
+/** Reads the i-th value in the order of the f32 stream. */
+function valueReader(w: SparseMatrix): (i: number) => number {
+  if (w.values === "f32") {
+    const values = memory.f32(w.stream.values, w.stored);
+    return (i) => values[i];
+  }
+  const values = memory.u16(w.stream.values, w.stored);
+  const bits = new Uint32Array(1);
+  const float = new Float32Array(bits.buffer);
+  const paired = w.format !== "csr";
+  return (i) => {
+    bits[0] = values[paired ? (i & ~7) + 2 * (i & 3) + ((i >> 2) & 1) : i] << 16;
+    return float[0];
+  };
+}

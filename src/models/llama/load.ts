@@ -7,7 +7,7 @@
 
 import { call, memory } from "../../core/engine.ts";
 import { LacunaError } from "../../core/errors.ts";
-import { outside } from "../../core/scope.ts";
+import { outside, scope } from "../../core/scope.ts";
 import { type DType, fromBytes, Tensor } from "../../core/tensor.ts";
 import { expectTensor, type WeightSource } from "../../formats/weights.ts";
 import { convert } from "../../kernels/convert/index.ts";
@@ -65,6 +65,20 @@ export function toF32(t: Tensor): Tensor {
   return out;
 }
 
+/** A tensor's values as f32, outside the engine: checked like any other read. */
+export async function readValues(
+  source: WeightSource,
+  name: string,
+  shape: readonly number[],
+): Promise<Float32Array<ArrayBuffer>> {
+  const stored = await readTensor(source, name, shape);
+  try {
+    return scope(() => toF32(stored).toArray());
+  } finally {
+    stored.dispose();
+  }
+}
+
 async function readVector(source: WeightSource, name: string, shape: readonly number[]): Promise<Tensor> {
   const stored = await readTensor(source, name, shape);
   if (stored.dtype === "f32") return stored;
@@ -109,6 +123,13 @@ export async function loadEnds(source: WeightSource, config: LlamaConfig): Promi
   const embed = get("model.embed_tokens.weight");
   const head = new DenseLinear(config.tied ? embed : get("lm_head.weight"));
   return { embed, norm: get("model.norm.weight"), head };
+}
+
+/** Final norm and head alone; a tied head reads the embedding. */
+export async function loadHead(source: WeightSource, config: LlamaConfig): Promise<Pick<Llama, "norm" | "head">> {
+  const table = config.tied ? "model.embed_tokens.weight" : "lm_head.weight";
+  const get = await readAll(source, config, (name) => name === table || name === "model.norm.weight");
+  return { norm: get("model.norm.weight"), head: new DenseLinear(get(table)) };
 }
 
 /** The whole model in engine memory. */

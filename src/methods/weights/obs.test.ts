@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { inverse, Matrix } from "ml-matrix";
 import { afterAll, describe, expect, test } from "vitest";
-import { shutdown } from "../../core/engine.ts";
+import { initSync, shutdown } from "../../core/engine.ts";
 import { inverseFactor } from "../../linalg/cholesky.ts";
 import { valuesOf, withMatrix } from "../../linalg/matrix.ts";
 import { type Mask, maskOf, obeys } from "../../sparsity/mask.ts";
@@ -31,7 +31,10 @@ function correlated(n: number, seed: number): Matrix {
   const x = matrixOf(numbers(2 * n * n, seed), 2 * n, n);
   const shared = matrixOf(numbers(2 * n, seed + 1), 2 * n, 1);
   for (let c = 0; c < n; c++) for (let t = 0; t < 2 * n; t++) x.set(t, c, x.get(t, c) + shared.get(t, 0));
-  const h = x.transpose().mmul(x).div(2 * n);
+  const h = x
+    .transpose()
+    .mmul(x)
+    .div(2 * n);
   return h.add(Matrix.eye(n).mul((0.01 * h.trace()) / n));
 }
 
@@ -72,7 +75,12 @@ describe("with a given mask", () => {
     for (const block of [128, 5]) {
       const got = solve(w, rows, h, { mask: maskOf(bits) }, block).w;
       expect(furthest(got.subMatrix(0, rows - 1, k, n - 1), want)).toBeLessThan(1e-12);
-      expect(got.subMatrix(0, rows - 1, 0, k - 1).abs().max()).toBe(0);
+      expect(
+        got
+          .subMatrix(0, rows - 1, 0, k - 1)
+          .abs()
+          .max(),
+      ).toBe(0);
     }
   });
 
@@ -190,9 +198,10 @@ describe("deciding as it goes", () => {
   test("unstructured totals are exact over many ragged column blocks", () => {
     const n = 300;
     const rows = 7;
+    const h = correlated(n, 9);
     for (const s of [0.37, 0.5, 0.9]) {
       const pruned = prunedCount(s, rows * n);
-      const { mask } = solve(numbers(rows * n, 8), rows, correlated(n, 9), {
+      const { mask } = solve(numbers(rows * n, 8), rows, h, {
         pattern: parsePattern("unstructured"),
         pruned,
       });
@@ -206,7 +215,11 @@ describe("deciding as it goes", () => {
     const h = correlated(n, 10);
     const w = numbers(rows * n, 11);
     const error = (other: ArrayLike<number>): number => {
-      const d = matrixOf(Float64Array.from(w, (x, i) => x - other[i]), rows, n);
+      const d = matrixOf(
+        Float64Array.from(w, (x, i) => x - other[i]),
+        rows,
+        n,
+      );
       return d.mmul(h).mmul(d.transpose()).trace();
     };
     const pruned = (rows * n) / 2;
@@ -223,4 +236,18 @@ describe("deciding as it goes", () => {
     const run = () => solve(w, 4, Matrix.eye(8), { pattern: parsePattern("2:4"), pruned: 0 });
     expect(run).toThrow(/layer w: .*NaN/);
   });
+});
+
+test("one thread and three give the same bits", () => {
+  const n = 264;
+  const w = numbers(40 * n, 13);
+  const h = correlated(n, 14);
+  const run = (threads: number): Solved => {
+    initSync({ threads });
+    return solve(w, 40, h, { pattern: parsePattern("2:4"), pruned: 0 });
+  };
+  const [one, three] = [run(1), run(3)];
+  expect(three.w.to1DArray()).toEqual(one.w.to1DArray());
+  expect(three.mask).toEqual(one.mask);
+  expect(three.loss).toBe(one.loss);
 });

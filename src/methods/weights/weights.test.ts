@@ -45,16 +45,19 @@ const layer = (text: string, sparsity: number, statistics: LayerStatistics = {})
 };
 
 describe.each(methods)("$id", (method) => {
-  test.each(["unstructured", "2:4", "4:8", "4x1", "1x16", "2:4@4x1"])("%s: half of the weights, whole units", (text) => {
-    const before = weights.slice();
-    const statistics: LayerStatistics = { norms, gram: gramOf() };
-    const { weights: out, mask } = method.prune(layer(text, 0.5, statistics));
-    expect(weights).toEqual(before);
-    expect(mask.kept).toBe(weights.length / 2);
-    expect(obeys(mask, parsePattern(text), shape)).toBe(true);
-    for (const [i, bit] of mask.bits.entries()) if (bit === 0) expect(Object.is(out[i], 0)).toBe(true);
-    memory.free(statistics.gram?.ptr as number);
-  });
+  test.each(["unstructured", "2:4", "4:8", "4x1", "1x16", "2:4@4x1"])(
+    "%s: half of the weights, whole units",
+    (text) => {
+      const before = weights.slice();
+      const statistics: LayerStatistics = { norms, gram: gramOf() };
+      const { weights: out, mask } = method.prune(layer(text, 0.5, statistics));
+      expect(weights).toEqual(before);
+      expect(mask.kept).toBe(weights.length / 2);
+      expect(obeys(mask, parsePattern(text), shape)).toBe(true);
+      for (const [i, bit] of mask.bits.entries()) if (bit === 0) expect(Object.is(out[i], 0)).toBe(true);
+      memory.free(statistics.gram?.ptr as number);
+    },
+  );
 
   test("names its paper and what it needs of the walk", () => {
     expect(method.paper.year).toBeGreaterThan(1980);
@@ -73,8 +76,7 @@ test("magnitude keeps the largest of the whole matrix, values untouched", () => 
 
 test("Wanda keeps the same count in every row; with equal norms it is magnitude per row", () => {
   const { mask } = wanda.prune(layer("unstructured", 0.6, { norms }));
-  for (let r = 0; r < 12; r++)
-    expect(mask.bits.subarray(32 * r, 32 * r + 32).reduce((a, b) => a + b, 0)).toBe(32 - 19);
+  for (let r = 0; r < 12; r++) expect(mask.bits.subarray(32 * r, 32 * r + 32).reduce((a, b) => a + b, 0)).toBe(32 - 19);
   const equal = wanda.prune(layer("unstructured", 0.5, { norms: new Float64Array(32).fill(0.3) }));
   for (let r = 0; r < 12; r++) {
     const row = Array.from(weights.subarray(32 * r, 32 * r + 32), Math.abs);

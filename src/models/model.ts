@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LacunaError } from "../core/errors.ts";
 import { checkTokenIds, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { type HubOptions, locateModel } from "../formats/hub.node.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { openModelFolder } from "../formats/model-folder.node.ts";
 import type { WeightSource } from "../formats/weights.ts";
@@ -22,8 +23,12 @@ export interface Model {
   readonly weights: WeightSource;
 }
 
-/** Opens a Hugging Face folder, dense or packed, and checks names, shapes and types of all tensors. */
-export async function loadModel(folder: string): Promise<Model> {
+/**
+ * Opens a Hugging Face folder, dense or packed, or `hf:owner/name` (fetched into the cache first), and checks names,
+ * shapes and types of all tensors.
+ */
+export async function loadModel(name: string, options: HubOptions = {}): Promise<Model> {
+  const folder = await locateModel(name, options);
   const opened = await openModelFolder(folder);
   try {
     const config = parseLlamaConfig(opened.config, join(folder, "config.json"));

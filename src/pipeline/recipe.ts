@@ -10,7 +10,11 @@ const positive = z.number().int().positive();
 const recovery = z.strictObject({
   steps: positive,
   batch: positive.default(8),
-  rate: z.strictObject({ peak: z.number().positive(), floor: z.number().nonnegative(), warmup: z.number().int().nonnegative() }),
+  rate: z.strictObject({
+    peak: z.number().positive(),
+    floor: z.number().nonnegative(),
+    warmup: z.number().int().nonnegative(),
+  }),
   /** weight of the dense model's predictions in the loss, and their temperature */
   distill: z.strictObject({ weight: z.number().min(0).max(1), temperature: z.number().positive() }),
 });
@@ -32,7 +36,11 @@ export const compressRecipe = z.strictObject({
   calibration: z.strictObject({ samples: positive, length: positive.optional() }),
   forecastSeconds: z.number().positive().max(600),
   curve: z.array(
-    z.strictObject({ method: z.string(), pattern: z.string().default("unstructured"), sparsity: z.array(sparsity).min(1) }),
+    z.strictObject({
+      method: z.string(),
+      pattern: z.string().default("unstructured"),
+      sparsity: z.array(sparsity).min(1),
+    }),
   ),
   variants: z
     .array(
@@ -46,7 +54,12 @@ export const compressRecipe = z.strictObject({
     )
     .min(1),
   speed: z.strictObject({ promptTokens: positive, tokens: positive, rounds: positive }),
-  sample: z.strictObject({ prompt: z.string().min(1), tokens: positive, temperature: z.number().nonnegative(), topK: positive.optional() }),
+  sample: z.strictObject({
+    prompt: z.string().min(1),
+    tokens: positive,
+    temperature: z.number().nonnegative(),
+    topK: positive.optional(),
+  }),
   /** what the recommended variant must keep */
   promise: z.strictObject({
     perplexityRatio: z.number().positive(),

@@ -4,26 +4,26 @@
  */
 import type { PerplexityResult } from "../evaluate/protocol.ts";
 import type { ForecastRecord } from "../runtime/forecast.ts";
+import type { Spread } from "../runtime/timing.ts";
+
+export type { Spread };
 
 /** Where and with what a run was made. */
 export interface Provenance {
   readonly lacuna: string;
   /** ISO date and time of the start */
   readonly date: string;
-  readonly machine: { readonly cpu: string; readonly cores: number; readonly memoryBytes: number; readonly platform: string };
+  readonly machine: {
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memoryBytes: number;
+    readonly platform: string;
+  };
   readonly node: string;
   readonly v8: string;
   readonly threads: number;
   /** relaxed multiply-add was used in timed runs */
   readonly fused: boolean;
-}
-
-export interface Spread {
-  readonly median: number;
-  /** lower and upper quartile over the repeats */
-  readonly low: number;
-  readonly high: number;
-  readonly repeats: number;
 }
 
 /** Bytes of the prunable weights, and of the whole weights file. */
@@ -114,7 +114,12 @@ export interface CompressRecord {
   /** seconds of each stage, in order */
   readonly stages: readonly { readonly name: string; readonly seconds: number }[];
   readonly recipe: unknown;
-  readonly model: { readonly folder: string; readonly parameters: number; readonly prunable: number; readonly layers: number };
+  readonly model: {
+    readonly folder: string;
+    readonly parameters: number;
+    readonly prunable: number;
+    readonly layers: number;
+  };
   readonly prompt: string;
   readonly forecast: ForecastRecord;
   readonly denseCurve: PerplexityResult;

@@ -16,18 +16,24 @@ function horner<F extends Float, I extends Int>(o: Lanes<F, I>, x: Expr<F>, c: r
   return c.slice(1).reduce((sum, next) => o.add(o.mul(sum, x), o.value(next)), o.value(c[0]));
 }
 
+/** 1.5 * 2^23: adding it rounds to a whole number, which then stands in the low bits. Cheaper than a conversion. */
+const ROUNDER = 12582912;
+const ROUNDER_BITS = 0x4b400000;
+
 /** e^x: 0 from below -104 on (subnormal results included before), +inf above 88.73, NaN for NaN. */
 export function expOf<F extends Float, I extends Int>(o: Lanes<F, I>, f: Maker, x: Expr<F>): Expr<F> {
   const v = f.local(o.type);
   const n = f.local(o.type);
+  const t = f.local(o.type);
   const r = f.local(o.type);
   const k = f.local(o.integer);
   const half = f.local(o.integer);
   const prepare = seq(
     v.set(o.clamp(f, x, -104, 89)),
-    n.set(o.nearest(o.mul(v, o.value(Math.LOG2E)))),
+    k.set(o.asBits(t.tee(o.add(o.mul(v, o.value(Math.LOG2E)), o.value(ROUNDER))))),
+    n.set(o.sub(t, o.value(ROUNDER))),
     r.set(o.sub(o.sub(v, o.mul(n, o.value(0.693359375))), o.mul(n, o.value(-2.1219444e-4)))),
-    k.set(o.toInt(n)),
+    k.set(o.isub(k, o.bits(ROUNDER_BITS))),
     half.set(o.shr(k, 1)),
   );
   const p = horner(

@@ -7,6 +7,8 @@
 import { LacunaError } from "../core/errors.ts";
 import { readTextPackage, type TextDocument } from "./text-package.ts";
 
+export type { TextDocument };
+
 export interface TextSplits {
   readonly train: readonly TextDocument[];
   readonly validation: readonly TextDocument[];

@@ -1,4 +1,5 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Tokenizer as Reference } from "@huggingface/tokenizers";
@@ -84,6 +85,17 @@ describe("tokenizer", () => {
       }),
       { seed: 1, numRuns: 300 },
     );
+  });
+
+  it("gives the ids of Hugging Face's Rust library (tokenizers 0.23.2) on the slice that ships", async () => {
+    const text = await readFile("models/sotu/text/test-64k.txt", "utf8");
+    const { ids, bytes } = shipped.encodeFile(text);
+    expect(ids.length).toBe(65600);
+    expect(createHash("sha256").update(ids.join(",")).digest("hex")).toBe(
+      "e3b59c61dbc9d9b71174c525be7330fd0ecf9cff7d9740f60cb1c448b0a04ed5",
+    );
+    expect(bytes.reduce((sum, n) => sum + n, 0)).toBe(241261);
+    expect(shipped.decode(ids)).toBe(text);
   });
 
   it("treats the separator in running text as one token of its own bytes", () => {

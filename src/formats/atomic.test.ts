@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
@@ -180,6 +180,43 @@ describe("leftovers", () => {
     writeFileSync(join(path, "config.json"), "{}");
     await expect(openModelFolder(path)).rejects.toThrow(/expected a finished model folder, got a temporary one/);
   });
+});
+
+test("kill -9 at any moment leaves the folder whole, and the next write tidies up", async () => {
+  const target = join(root, "m");
+  const child = `
+    import { writeFolderAtomically } from ${JSON.stringify(new URL("./atomic.node.ts", import.meta.url).href)};
+    import { writeFileSync } from "node:fs";
+    for (let turn = 0; ; turn++) {
+      await writeFolderAtomically(${JSON.stringify(target)}, async (folder) => {
+        for (const name of ["config.json", "a", "b"]) writeFileSync(folder + "/" + name, String(turn));
+      }, { force: true });
+      if (turn === 3) process.stdout.write("going");
+    }`;
+  for (const delay of [0, 4, 11]) {
+    const writer = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", child]);
+    await new Promise((going) => writer.stdout.once("data", going));
+    await new Promise((done) => setTimeout(done, delay));
+    const ended = new Promise((done) => writer.once("exit", done));
+    writer.kill("SIGKILL");
+    await ended;
+    // whichever name it has, a folder that is not `tmp` is whole: one turn in all three files
+    for (const name of readdirSync(root).filter((entry) => !entry.includes("lacuna-tmp"))) {
+      const turns = ["config.json", "a", "b"].map((file) => {
+        const path = join(root, name, file);
+        return existsSync(path)
+          ? readFileSync(path, "utf8")
+          : name.includes("lacuna-old")
+            ? "being deleted"
+            : "missing";
+      });
+      if (!turns.includes("being deleted")) expect(new Set(turns).size).toBe(1);
+      expect(turns).not.toContain("missing");
+    }
+  }
+  await writeFolderAtomically(target, model("last"), { force: true });
+  expect(readdirSync(root)).toEqual(["m"]);
+  expect(config()).toBe("last");
 });
 
 describe("files", () => {

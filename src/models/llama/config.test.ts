@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { LacunaError } from "../../core/errors.ts";
 import type { JsonObject } from "../../formats/json.ts";
@@ -233,6 +234,34 @@ describe("refused by name", () => {
     };
     expect(parse({ ...smol, quantization_config })).toEqual(parse(smol));
   });
+});
+
+test("a field changed to anything: understood, or refused with a LacunaError", () => {
+  const value = fc.oneof(
+    fc.constantFrom(null, -1, 0, 1, 0.5, 1e308, 2 ** 53, true, "", "llama", [], {}, [[]], { rope_type: "linear" }),
+    fc.jsonValue({ maxDepth: 2 }),
+  );
+  const field = fc.constantFrom(
+    ...new Set([...Object.keys(llama31), ...Object.keys(qwen25)]),
+    "__proto__",
+    "constructor",
+  );
+  let refused = 0;
+  fc.assert(
+    fc.property(fc.constantFrom(llama31, qwen25, smol), field, value, (raw, name, changed) => {
+      const config = Object.fromEntries([...Object.entries(raw), [name, changed as JsonObject]]) as JsonObject;
+      try {
+        const parsed = parse(config);
+        for (const size of [parsed.width, parsed.layers, parsed.headWidth]) expect(size).toBeGreaterThan(0);
+        expect(ropeInvFreq({ ...parsed, headWidth: 4 }).every(Number.isFinite)).toBe(true);
+      } catch (error) {
+        if (!(error instanceof LacunaError)) throw error;
+        refused++;
+      }
+    }),
+    { numRuns: 1000 },
+  );
+  expect(refused).toBeGreaterThan(300);
 });
 
 describe("inverse frequencies", () => {

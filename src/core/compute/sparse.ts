@@ -1,7 +1,7 @@
 /**
  * Sparse weights over the engine's memory: CSR, blocks of four outputs (4x1), N:M shared by four outputs.
  *
- * Y[T, out] = X[T, in] W^T. Up to `VECTOR_TOKENS` tokens run one by one through the vector kernels, which read bf16
+ * Y[T, out] = X[T, in] W^T. Up to `VECTOR_TOKENS` tokens (2 in CSR) run one by one through the vector kernels, which read bf16
  * values as they are; more run in panels, packed and, for bf16, expanded to f32 inside the call. Which kernel runs is
  * a function of shapes alone and no kernel's result depends on how its work is split, so the same call gives the same
  * bits for any number of threads. A mask of any kind can be stored in any format but N:M; blocks then hold zeros.
@@ -72,20 +72,32 @@ interface Stream {
 interface Kernels {
   readonly spmm: Kernel;
   readonly width: number;
+  /** most tokens for which repeating the vector kernel beats packing a panel */
+  readonly vectors: number;
   readonly spmv: Readonly<Record<SparseValues, Kernel>>;
   /** values that one unit of `expand` handles */
   readonly unit: number;
 }
 
+/** Most tokens for which blocks repeat the vector kernel instead of packing a panel. */
+export const VECTOR_TOKENS = 4;
+
 const KERNELS: Readonly<Record<SparseFormat, Kernels>> = {
-  csr: { spmm: spmmCsr, width: 16, spmv: { f32: spmvCsr, bf16: spmvCsrBf16 }, unit: 4 },
-  block4x1: { spmm: spmmBlock, width: 8, spmv: { f32: spmvBlock, bf16: spmvBlockBf16 }, unit: 8 },
-  nm: { spmm: spmmNm, width: 8, spmv: { f32: spmvNm, bf16: spmvNmBf16 }, unit: 8 },
+  csr: { spmm: spmmCsr, width: 16, vectors: 2, spmv: { f32: spmvCsr, bf16: spmvCsrBf16 }, unit: 4 },
+  block4x1: {
+    spmm: spmmBlock,
+    width: 8,
+    vectors: VECTOR_TOKENS,
+    spmv: { f32: spmvBlock, bf16: spmvBlockBf16 },
+    unit: 8,
+  },
+  nm: { spmm: spmmNm, width: 8, vectors: VECTOR_TOKENS, spmv: { f32: spmvNm, bf16: spmvNmBf16 }, unit: 8 },
 };
 
-/** Most tokens for which repeating the vector kernel beats packing a panel. */
-export const VECTOR_TOKENS = 4;
-/** Below this many operations a fork and join costs more than a second thread saves. */
+/**
+ * Fewer operations stay on one thread: 1e6 take 25-40 us, and waking a worker takes 40-80 us. Layers follow one another
+ * within microseconds, which finds workers awake; hence not more.
+ */
 const THREAD_FLOPS = 1e6;
 /** Ranges of about equal work into which the groups of a matrix are cut. */
 const PIECES = 64;
@@ -222,15 +234,8 @@ const run = (
 /** Y[tokens, out] = X[tokens, in] W^T; X and Y are row-major f32 in engine memory and do not overlap. */
 export function sparseForward(x: number, tokens: number, w: SparseMatrix, y: number): void {
   if (tokens === 0 || w.out === 0) return;
-  if (tokens <= VECTOR_TOKENS) vectors(x, tokens, w, y);
-  else if (w.values === "f32") panels(x, tokens, w, w.stream.values, y);
-  else {
-    scratch(4 * w.stored, (values) => {
-      const { spmm, unit } = KERNELS[w.format];
-      run(spmm, "expand", [w.stream.values, values], w.stored / unit, 512, w.stored);
-      panels(x, tokens, w, values, y);
-    });
-  }
+  if (tokens <= KERNELS[w.format].vectors) vectors(x, tokens, w, y);
+  else panels(x, tokens, w, y);
 }
 
 function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
@@ -243,13 +248,17 @@ function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
   }
 }
 
-function panels(x: number, tokens: number, w: SparseMatrix, values: number, y: number): void {
+function panels(x: number, tokens: number, w: SparseMatrix, y: number): void {
   const { index, starts, ends, slots, stride, cuts, pieces } = w.stream;
-  const { spmm, width } = KERNELS[w.format];
-  const operands = w.format === "nm" ? [slots, stride, index, values] : [starts, ends, index, values];
+  const { spmm, width, unit } = KERNELS[w.format];
   const most = Math.max(width, Math.floor(PACK_BYTES / (4 * Math.max(1, w.in)) / width) * width);
   const atOnce = Math.min(tokens, most);
-  scratch(4 * w.in * STEP * Math.ceil(atOnce / STEP), (packed) => {
+  const expandedBytes = w.values === "bf16" ? align(4 * w.stored) : 0;
+  scratch(expandedBytes + 4 * w.in * STEP * Math.ceil(atOnce / STEP), (room) => {
+    const packed = room + expandedBytes;
+    const values = expandedBytes > 0 ? room : w.stream.values;
+    if (expandedBytes > 0) run(spmm, "expand", [w.stream.values, room], w.stored / unit, 512, w.stored);
+    const operands = w.format === "nm" ? [slots, stride, index, values] : [starts, ends, index, values];
     for (let first = 0; first < tokens; first += atOnce) {
       const count = Math.min(atOnce, tokens - first);
       const total = Math.ceil(count / width);

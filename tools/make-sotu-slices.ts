@@ -82,6 +82,7 @@ if (process.argv[1]?.endsWith("make-sotu-slices.ts")) {
     ["test-64k", splits.test, 65536],
     ["validation-32k", splits.validation, 32768],
     ["calibration-32k", spread(splits.train, 64), 32768],
+    ["recovery-512k", splits.train, 524288],
   ] as const) {
     const text = slice(documents, tokens, 1790, tokenizer);
     await writeFile(join(folder, "text", `${name}.txt`), text);

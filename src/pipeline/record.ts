@@ -83,8 +83,10 @@ export interface VariantResult {
   readonly achieved: number;
   readonly achievedAll: number;
   readonly quality: PerplexityResult;
-  /** perplexity over the dense model's */
+  /** perplexity over the dense model's, mean over the seeds */
   readonly ratio: number;
+  /** the same, seed by seed */
+  readonly ratios: readonly number[];
   readonly bytes: Bytes;
   readonly residentBytes: number;
   readonly bytesPerToken: number;

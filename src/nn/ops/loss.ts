@@ -68,11 +68,10 @@ export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
     loss,
     (dy) => {
       const dx = new Tensor(logits.shape);
-      dx.f32.set(logits.f32);
       parallel(
         crossEntropyKernel,
         "backward",
-        [dx.ptr, targets.ptr, lse.ptr, dy.item() / counted, dx.ptr, cols],
+        [logits.ptr, targets.ptr, lse.ptr, dy.item() / counted, dx.ptr, cols],
         rows,
         ROWS,
       );

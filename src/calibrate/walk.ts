@@ -45,6 +45,8 @@ export interface WalkOptions {
   readonly batchBytes?: number;
   /** token ids of the sequences, all of one length */
   readonly sequences: readonly Int32Array[];
+  /** walk the first so many blocks only; default all */
+  readonly blocks?: number;
   /** what is collected at a linear's input; nothing when left out or undefined */
   readonly wanted?: (layer: number, linear: LinearName) => Wanted | undefined;
   readonly visit?: (visit: BlockVisit) => Promise<readonly Replacement[]>;
@@ -171,9 +173,9 @@ async function walkOne(
   batches: States[],
   length: number,
   tables: RopeTables,
-  options: WalkOptions,
+  options: WalkOptions & { readonly blocks: number },
 ): Promise<void> {
-  const { visit, wanted, signal } = options;
+  const { visit, wanted, signal, blocks } = options;
   let block = await loadBlock(model.weights, model.config, layer);
   const taps = new Taps(block, (linear) => (visit ? wanted?.(layer, linear) : undefined));
   const forward = async (done: (i: number, output: Tensor) => void, tapped: boolean): Promise<void> => {
@@ -190,7 +192,7 @@ async function walkOne(
       block = replace(block, await visit({ layer, block, statistics }));
     }
     // Nobody reads what a visitor's last block gives.
-    if (visit && layer === model.config.layers - 1) return;
+    if (visit && layer === blocks - 1) return;
     await forward((i, x) => {
       batches[i].x.dispose();
       batches[i] = { x, sequences: batches[i].sequences };
@@ -202,7 +204,7 @@ async function walkOne(
 }
 
 /**
- * Walks all blocks. Without a visitor it returns the hidden states after the last block, which the caller disposes of;
+ * Walks the blocks. Without a visitor it returns the hidden states after the last one, which the caller disposes of;
  * with one it returns [], since nobody reads them. Ids must be below the vocabulary (`checkTokenIds`).
  */
 export async function walkBlocks(model: Walked, options: WalkOptions): Promise<States[]> {
@@ -211,14 +213,14 @@ export async function walkBlocks(model: Walked, options: WalkOptions): Promise<S
   if (length === 0 || sequences.some((s) => s.length !== length)) {
     throw new Error("walk: sequences must be there, not empty, and of one length");
   }
-  const blocks = model.config.layers;
+  const blocks = options.blocks ?? model.config.layers;
   signal?.throwIfAborted();
   const batches = await embed(model, sequences, options.batchBytes ?? BATCH_BYTES);
   const tables = ropeTables(model.config, length);
   try {
     for (let layer = 0; layer < blocks; layer++) {
       signal?.throwIfAborted();
-      await walkOne(model, layer, batches, length, tables, options);
+      await walkOne(model, layer, batches, length, tables, { ...options, blocks });
       onProgress?.({ done: layer + 1, blocks });
       await breathe();
     }

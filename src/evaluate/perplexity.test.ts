@@ -9,7 +9,8 @@ import { twinPerplexity } from "../models/llama/twin.ts";
 import type { Model } from "../models/model.ts";
 import { perplexity } from "./perplexity.ts";
 
-beforeEach(() => init({ threads: 2 }));
+// One thread: what threads change is tested where it is the question.
+beforeEach(() => init({ threads: 1 }));
 afterAll(shutdown);
 
 async function twin(model: Model, ids: Int32Array, length: number) {

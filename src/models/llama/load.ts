@@ -8,7 +8,7 @@
 import { call, memory } from "../../core/engine.ts";
 import { LacunaError } from "../../core/errors.ts";
 import { outside, scope } from "../../core/scope.ts";
-import { type DType, fromBytes, Tensor } from "../../core/tensor.ts";
+import { type DType, fromBytes, Tensor, tensor } from "../../core/tensor.ts";
 import { expectTensor, type WeightSource } from "../../formats/weights.ts";
 import { convert } from "../../kernels/convert/index.ts";
 import { DenseLinear } from "../../nn/linear.ts";
@@ -77,6 +77,35 @@ export async function readValues(
   } finally {
     stored.dispose();
   }
+}
+
+/**
+ * Little-endian bytes of values in a stored type: to nearest even, -0 becomes +0. Throws a `LacunaError` that names the
+ * tensor for values that are, or become, infinite or NaN.
+ */
+export function storedBytes(name: string, values: Float32Array, type: DType): Uint8Array {
+  const bytes = scope(() => {
+    const from = tensor(values);
+    if (type === "f32") {
+      // x + 0 is x but for -0, which becomes +0
+      const v = from.f32;
+      for (let i = 0; i < v.length; i++) v[i] += 0;
+      return memory.u8(from.ptr, from.bytes).slice();
+    }
+    const to = new Tensor([values.length], type);
+    call(convert, type === "bf16" ? "f32ToBf16Stored" : "f32ToF16Stored", from.ptr, to.ptr, 0, to.size);
+    return memory.u8(to.ptr, to.bytes).slice();
+  });
+  const bad = firstNonFinite(bytes, type);
+  if (bad >= 0) {
+    throw new LacunaError({
+      about: name,
+      expected: `finite values in ${type}`,
+      got: `${values[bad]} at element ${bad}`,
+      hint: "The step that made them failed on this layer; leave the layer out, or use another method.",
+    });
+  }
+  return bytes;
 }
 
 async function readVector(source: WeightSource, name: string, shape: readonly number[]): Promise<Tensor> {

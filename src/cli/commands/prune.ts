@@ -1,7 +1,7 @@
 /** `lacuna prune <model>`: one method, one pattern, one sparsity; writes a model folder. */
 import { LacunaError } from "../../core/errors.ts";
 import { parseWeightFormat } from "../../formats/weights-write.ts";
-import { type PruneOptions, prune as pruneModel, type PruneReport } from "../../methods/prune.ts";
+import { type PruneOptions, type PruneReport, prune as pruneModel } from "../../methods/prune.ts";
 import { pruneToFolder } from "../../methods/prune-to-folder.ts";
 import { recover } from "../../methods/recovery/finetune.ts";
 import { type SaveOptions, save } from "../../methods/save.ts";

@@ -10,6 +10,9 @@
  * `spmv-*` holds four outputs as lanes in four accumulators, one for each block of a step of four. Ladder on 192x512
  * at 70 %: exit after each block 22 GFLOP/s; padded steps 22.5; bf16 one by one 22; bf16 in pairs with the loop test at
  * the end 25.5, whether 4 or 8 blocks a turn.
+ *
+ * N:M stored as such runs as fast as the same weight in 4x1 (within 5 % from 192x192 to 1024x1024, vector and panels):
+ * the column costs one load and one address either way. It takes 9 bytes a block instead of 10, and no starts.
  */
 
 import type { EmitOptions, Kernel } from "../kernel.ts";

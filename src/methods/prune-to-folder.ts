@@ -7,7 +7,8 @@ import type { WeightPlan } from "../formats/weights-write.ts";
 import { llamaPrunable } from "../models/llama/config.ts";
 import type { Model } from "../models/model.ts";
 import { type LayerShape, layoutOf } from "../sparsity/pattern.ts";
-import { type PruneOptions, type PrunePlan, type PruneReport, planPruning, runPruning } from "./prune.ts";
+import { type PruneOptions, type PrunePlan, planPruning, runPruning } from "./prune.ts";
+import type { PruneReport } from "./report.ts";
 import { checkFormat, packingOf, planned, planTensor, recordFile, recordOf, type SaveOptions, saves } from "./save.ts";
 
 /** Elements of the kept units, at most: ragged units count as whole ones. */

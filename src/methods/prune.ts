@@ -12,7 +12,7 @@ import { defaultLength } from "../evaluate/protocol.ts";
 import { dtypeBytes } from "../formats/dtype.ts";
 import { layOver } from "../formats/overlay.ts";
 import { LINEARS, type LinearName } from "../models/llama/block.ts";
-import { type LlamaConfig, llamaPrunable, llamaTensorShapes } from "../models/llama/config.ts";
+import { llamaPrunable, llamaTensorShapes } from "../models/llama/config.ts";
 import { engineType, readValues, storedBytes, weightName } from "../models/llama/load.ts";
 import { encodeFor, type Model } from "../models/model.ts";
 import { type Budget, budgetNamed, keepCounts, uniform } from "../sparsity/budget.ts";
@@ -26,10 +26,11 @@ import {
   unstructured,
 } from "../sparsity/pattern.ts";
 import { chooseLayers } from "./layers.ts";
+import { countZeros, type LayerReport, type PruneReport, shares } from "./report.ts";
 import { isSparse, type PrunedModel, type RecordedMask, recordMask } from "./sparse-model.ts";
 import { type LayerStatistics, methodNamed, type WeightMethod } from "./weights/index.ts";
 
-export type { PrunedModel };
+export type { LayerReport, PrunedModel, PruneReport };
 
 export interface PruneProgress {
   /** share of the work done, 0 to 1 */
@@ -60,42 +61,6 @@ export interface PruneOptions {
   readonly only?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((p: PruneProgress) => void) | undefined;
-}
-
-export interface LayerReport {
-  readonly name: string;
-  readonly rows: number;
-  readonly columns: number;
-  /** elements kept by the mask */
-  readonly kept: number;
-  /** values that are 0, kept or not */
-  readonly zeros: number;
-  /** zeros / elements */
-  readonly sparsity: number;
-  /** the method's figures: loss, damping and its retries, and the like */
-  readonly notes: Readonly<Record<string, number>>;
-}
-
-export interface PruneReport {
-  readonly method: string;
-  readonly pattern: string;
-  readonly budget: string;
-  /** sparsity asked for, of the layers that were pruned */
-  readonly requested: number;
-  /** zeros over all prunable weights (linears of the blocks), skipped ones included */
-  readonly achieved: number;
-  /** the same zeros over all parameters */
-  readonly achievedAll: number;
-  readonly calibration: {
-    readonly samples: number;
-    readonly length: number;
-    readonly tokens: number;
-    readonly seed: number;
-  } | null;
-  readonly layers: readonly LayerReport[];
-  /** prunable layers that were left alone */
-  readonly skipped: readonly string[];
-  readonly seconds: number;
 }
 
 /** One pruned weight on its way out. */
@@ -190,34 +155,6 @@ export function planPruning(model: Model, options: PruneOptions): PrunePlan {
     skipped: prunable.filter((name) => !chosen.has(name)),
     sequences,
   };
-}
-
-/** Values that are 0 or -0 in stored bytes of 2 or 4 to a value. */
-export function countZeros(bytes: Uint8Array, size: number): number {
-  const at = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
-  let zeros = 0;
-  if (size === 2) {
-    const words = new Uint16Array(at.buffer, at.byteOffset, at.byteLength / 2);
-    for (let i = 0; i < words.length; i++) if ((words[i] & 0x7fff) === 0) zeros++;
-  } else {
-    const words = new Uint32Array(at.buffer, at.byteOffset, at.byteLength / 4);
-    for (let i = 0; i < words.length; i++) if ((words[i] & 0x7fffffff) === 0) zeros++;
-  }
-  return zeros;
-}
-
-/** Zeros as shares of the prunable weights and of all parameters. */
-export function shares(
-  config: LlamaConfig,
-  zeros: number,
-): { readonly achieved: number; readonly achievedAll: number } {
-  const shapes = llamaTensorShapes(config);
-  const count = (names: Iterable<string>): number => {
-    let sum = 0;
-    for (const name of names) sum += (shapes.get(name) as readonly number[]).reduce((a, b) => a * b, 1);
-    return sum;
-  };
-  return { achieved: zeros / count(llamaPrunable(config)), achievedAll: zeros / count(shapes.keys()) };
 }
 
 /** Does what was planned, handing each pruned weight to the sink as soon as it is there. */

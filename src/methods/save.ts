@@ -21,8 +21,7 @@ import { engineType, toF32 } from "../models/llama/load.ts";
 import type { Model } from "../models/model.ts";
 import { measure } from "../sparsity/measure.ts";
 import { type LayerShape, layoutOf, type Pattern, printPattern } from "../sparsity/pattern.ts";
-import type { PruneReport } from "./prune.ts";
-import type { RecoveryReport } from "./recovery/finetune.ts";
+import type { PruneReport, RecoveryReport } from "./report.ts";
 import { isSparse } from "./sparse-model.ts";
 
 /** Where a folder's record lies. */

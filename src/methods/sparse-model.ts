@@ -6,8 +6,7 @@
 import type { Model } from "../models/model.ts";
 import { type Mask, maskOf } from "../sparsity/mask.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
-import type { PruneReport } from "./prune.ts";
-import type { RecoveryReport } from "./recovery/finetune.ts";
+import type { PruneReport, RecoveryReport } from "./report.ts";
 
 /** The decision about one weight [R, C]. */
 export interface RecordedMask {

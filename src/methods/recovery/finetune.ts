@@ -24,11 +24,17 @@ import { AdamW, type AdamWOptions, type Parameter } from "../../nn/optimiser.ts"
 import { maskOfValues } from "../../sparsity/mask.ts";
 import { parsePattern, printPattern } from "../../sparsity/pattern.ts";
 import { trainLoop } from "../../train/loop.ts";
-import { countZeros, type LayerReport, type PruneReport, shares } from "../prune.ts";
+import {
+  countZeros,
+  type LayerReport,
+  type PruneReport,
+  type RecoveryReport,
+  shares,
+  type Trained,
+} from "../report.ts";
 import { isSparse, type PrunedModel, type RecordedMask, readMask, recordMask } from "../sparse-model.ts";
 
-/** What is trained: every parameter, or those of the blocks and the last norm, which leaves embedding and head alone. */
-export type Trained = "all" | "blocks";
+export type { RecoveryReport, Trained };
 
 export interface RecoveryProgress {
   readonly step: number;
@@ -58,21 +64,6 @@ export interface RecoverOptions {
   readonly seed?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((p: RecoveryProgress) => void) | undefined;
-}
-
-export interface RecoveryReport {
-  readonly steps: number;
-  readonly batch: number;
-  readonly length: number;
-  /** tokens seen */
-  readonly tokens: number;
-  readonly rate: { readonly peak: number; readonly floor: number; readonly warmup: number };
-  readonly distill: { readonly weight: number; readonly temperature: number } | null;
-  readonly train: Trained;
-  readonly seed: number;
-  /** mean loss of the first and of the last tenth of the steps */
-  readonly loss: { readonly first: number; readonly last: number };
-  readonly seconds: number;
 }
 
 function demandNumber(about: string, expected: string, value: number, fits: boolean): void {

@@ -10,7 +10,9 @@ function run(...args) {
   // npm's own words go to stderr, so that a command's stdout stays its own.
   const { status, error } = spawnSync(npm, args, { stdio: ["ignore", 2, 2], shell: process.platform === "win32" });
   if (error || status !== 0) {
-    console.error(`npm ${args.join(" ")} failed${error ? `: ${error.message}` : ""}. Check the network and the free disk, then run it again.`);
+    console.error(
+      `npm ${args.join(" ")} failed${error ? `: ${error.message}` : ""}. Check the network and the free disk, then run it again.`,
+    );
     process.exit(1);
   }
 }

@@ -8,21 +8,18 @@
  */
 import { fusion, memory } from "../core/engine.ts";
 import { demand } from "../core/errors.ts";
-import { scope } from "../core/scope.ts";
-import { Tensor, tensor } from "../core/tensor.ts";
 import { checkTokenIds } from "../data/tokenizer.ts";
-import { type BlockContext, blockForward, disposeBlock, LINEARS, type LinearName } from "../models/llama/block.ts";
+import { disposeBlock, LINEARS, type LinearName } from "../models/llama/block.ts";
 import { type LlamaConfig, llamaTensorShapes } from "../models/llama/config.ts";
 import { disposeEnds, loadBlock, loadEnds, weightName } from "../models/llama/load.ts";
 import { ropeTables } from "../models/llama/model.ts";
 import type { Model } from "../models/model.ts";
 import { DenseLinear } from "../nn/linear.ts";
-import { embedding } from "../nn/ops/embedding.ts";
-import { rmsNorm } from "../nn/ops/norm.ts";
 import { cacheBytes, KvCache } from "./cache.ts";
 import { type ChooseOptions, chooseLayer, type LayerFacts, layerFacts, type Purse, type Speeds } from "./choose.ts";
 import { type LayerBytes, type LayerChoice, RunLayer } from "./layer.ts";
-import { type RunBlock, type RunModel, Stepper } from "./step.ts";
+import { PREFILL_CHUNK, prefillChunk, type RunBlock, type RunModel } from "./prefill.ts";
+import { Stepper } from "./step.ts";
 
 export interface RunnerOptions {
   /** `auto` (default): what is faster; `dense`: the best dense forms; `sparse`: sparse wherever there are zeros */
@@ -60,8 +57,6 @@ export interface RunnerBytes {
 }
 
 const DEFAULT_CONTEXT = 4096;
-/** Tokens that prefill takes at a time: activations stay small, and panels are full. */
-const CHUNK = 256;
 const MEBI = 2 ** 20;
 
 const mib = (bytes: number): string => `${Math.ceil(bytes / MEBI)} MiB`;
@@ -82,7 +77,7 @@ function needed(model: Model, context: number): number {
   const { config, weights } = model;
   let bytes = cacheBytes(config, context);
   for (const name of llamaTensorShapes(config).keys()) bytes += weights.info(name).bytes;
-  return bytes + 4 * CHUNK * (4 * config.width + 3 * config.feedForward + 2 * config.heads * config.headWidth);
+  return bytes + 4 * PREFILL_CHUNK * (4 * config.width + 3 * config.feedForward + 2 * config.heads * config.headWidth);
 }
 
 /** Bytes a tensor takes in the file. */
@@ -170,35 +165,14 @@ export class Runner {
     checkTokenIds(ids, this.#run.config.vocabSize, "prompt");
     this.#makeRoom(ids.length);
     let logits: Float32Array<ArrayBuffer> | undefined;
-    for (let from = 0; from < ids.length; from += CHUNK) {
-      const to = Math.min(ids.length, from + CHUNK);
+    for (let from = 0; from < ids.length; from += PREFILL_CHUNK) {
+      const to = Math.min(ids.length, from + PREFILL_CHUNK);
       const chunk = Int32Array.from({ length: to - from }, (_, i) => ids[from + i]);
-      logits = fusion(true, () => this.#chunk(chunk, to === ids.length));
+      const start = this.#position;
+      logits = fusion(true, () => prefillChunk(this.#run, this.#cache, chunk, start, to === ids.length));
+      this.#position += chunk.length;
     }
     return logits as Float32Array<ArrayBuffer>;
-  }
-
-  #chunk(ids: Int32Array, wanted: boolean): Float32Array<ArrayBuffer> | undefined {
-    const { config, embed, blocks, norm, head, tables } = this.#run;
-    const start = this.#position;
-    const logits = scope(() => {
-      const positions = tensor(Int32Array.from(ids, (_, i) => start + i));
-      const common = { heads: config.heads, kvHeads: config.kvHeads, eps: config.normEps, tables, positions };
-      let x = embedding(embed, tensor(ids));
-      blocks.forEach((block, i) => {
-        const context: BlockContext = { ...common, attend: this.#cache.attend(i, start) };
-        // What a block made is freed before the next one runs.
-        const next = scope(() => blockForward(block, x, context));
-        x.dispose();
-        x = next;
-      });
-      if (!wanted) return undefined;
-      const last = new Tensor([1, config.width]);
-      last.f32.set(x.f32.subarray((ids.length - 1) * config.width));
-      return head.apply(rmsNorm(last, norm, config.normEps)).toArray();
-    });
-    this.#position += ids.length;
-    return logits;
   }
 
   /** Feeds one token and returns a copy of its logits [V]. */

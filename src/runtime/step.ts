@@ -6,31 +6,12 @@
  * sparse step's kernels (docs/performance.md). Everything but a single token goes the general way.
  */
 import { call, memory } from "../core/engine.ts";
-import type { Tensor } from "../core/tensor.ts";
 import { decodeScratchBytes, ropeKernel } from "../kernels/attention/index.ts";
 import { convert } from "../kernels/convert/index.ts";
 import { rmsnorm } from "../kernels/norm/index.ts";
 import { pointwise } from "../kernels/pointwise/index.ts";
-import type { LinearName } from "../models/llama/block.ts";
-import type { LlamaConfig } from "../models/llama/config.ts";
-import type { RopeTables } from "../nn/ops/attention.ts";
 import type { KvCache } from "./cache.ts";
-import type { RunLayer } from "./layer.ts";
-
-export interface RunBlock {
-  readonly inputNorm: Tensor;
-  readonly postNorm: Tensor;
-  readonly linears: Readonly<Record<LinearName, RunLayer>>;
-}
-
-export interface RunModel {
-  readonly config: LlamaConfig;
-  readonly embed: Tensor;
-  readonly blocks: readonly RunBlock[];
-  readonly norm: Tensor;
-  readonly head: RunLayer;
-  readonly tables: RopeTables;
-}
+import type { RunBlock, RunModel } from "./prefill.ts";
 
 /** One activation buffer each, addresses in engine memory. */
 interface Buffers {

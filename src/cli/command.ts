@@ -3,6 +3,8 @@
  */
 import type { Command as Program } from "commander";
 import { InvalidArgumentError } from "commander";
+import { LacunaError } from "../core/errors.ts";
+import { checkSparsity } from "../sparsity/pattern.ts";
 import type { Console } from "./console.ts";
 
 export interface Command {
@@ -38,6 +40,18 @@ export const realNumber =
       throw new InvalidArgumentError(`Expected a number from ${low} to ${high}.`);
     }
     return value;
+  };
+
+/** Parser of a share of zeros in [0, 1). */
+export const share =
+  (about: string) =>
+  (text: string): number => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (Number.isNaN(value) && text !== "NaN") {
+      const expected = "a fraction of zeros in [0, 1), such as 0.5";
+      throw new LacunaError({ about, expected, got: JSON.stringify(text), hint: "For 50 %, write 0.5." });
+    }
+    return checkSparsity(value, about);
   };
 
 /** Parser of a comma-separated list. */

@@ -3,10 +3,10 @@
  * The command line: builds the program from the commands and runs it. Nothing is decided here.
  */
 import { CommanderError, Command as Program } from "commander";
+import { packageVersion } from "../runtime/machine.node.ts";
 import type { Command, Runner } from "./command.ts";
 import { commands } from "./commands/index.ts";
 import { makeConsole, report } from "./console.ts";
-import { version } from "./version.ts";
 
 const run: Runner = async (options, action) => {
   const abort = new AbortController();
@@ -27,7 +27,7 @@ const run: Runner = async (options, action) => {
 export function buildProgram(all: readonly Command[] = commands): Program {
   const program = new Program("lacuna")
     .description("Makes neural networks sparse, keeps them good, and runs them faster: prune, train, recover, run.")
-    .version(version)
+    .version(packageVersion())
     .showSuggestionAfterError()
     .showHelpAfterError("(see lacuna --help)")
     .exitOverride();

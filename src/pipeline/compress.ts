@@ -16,10 +16,11 @@ import { pack, packedSizes } from "../methods/save.ts";
 import type { PrunedModel } from "../methods/sparse-model.ts";
 import { llamaPrunable } from "../models/llama/config.ts";
 import { encodeFor, loadModel, type Model, readText } from "../models/model.ts";
-import { forecast, type ForecastRecord } from "../runtime/forecast.ts";
+import { type ForecastRecord, forecast, forecastRatio } from "../runtime/forecast.ts";
 import { generate } from "../runtime/generate.ts";
+import { provenance } from "../runtime/machine.node.ts";
+import { measuredSpeeds } from "../runtime/profile-cache.node.ts";
 import { createRunner, type Runner } from "../runtime/runner.ts";
-import { provenance } from "./provenance.ts";
 import type { CompressRecipe, VariantRecipe } from "./recipe.ts";
 import type { Bytes, CompressRecord, CurvePoint, LayerRow, PromiseLine, VariantResult, VariantSpec } from "./record.ts";
 
@@ -28,7 +29,6 @@ export interface CompressOptions extends FolderOptions {
   readonly base: string;
   /** used instead of the recipe's model */
   readonly model?: string;
-  readonly version: string;
   readonly onProgress?: (stage: string, done: number) => void;
   /** makes files that go beside the record, such as the report, from it */
   readonly render?: (record: CompressRecord) => Readonly<Record<string, string>>;
@@ -170,7 +170,10 @@ function promiseLines(recipe: CompressRecipe, v: VariantResult): PromiseLine[] {
 }
 
 /** The variant that keeps most lines of the promise; among equals the one that decodes fastest. */
-function recommend(recipe: CompressRecipe, variants: readonly VariantResult[]): { label: string; promise: PromiseLine[] } {
+function recommend(
+  recipe: CompressRecipe,
+  variants: readonly VariantResult[],
+): { label: string; promise: PromiseLine[] } {
   const rated = variants
     .filter((v) => v.spec !== null)
     .map((v) => ({ v, promise: promiseLines(recipe, v) }))
@@ -182,10 +185,14 @@ function recommend(recipe: CompressRecipe, variants: readonly VariantResult[]): 
 /** Weights of the stages in seconds as they come out on two cores with the shipped model; only progress depends on them. */
 const WEIGHT = { evaluate: 8, prune: 7, step: 0.6, speed: 30 };
 
-export async function compress(recipe: CompressRecipe, target: string, options: CompressOptions): Promise<CompressRecord> {
+export async function compress(
+  recipe: CompressRecipe,
+  target: string,
+  options: CompressOptions,
+): Promise<CompressRecord> {
   const { base, signal } = options;
   const started = performance.now();
-  const facts = provenance(options.version);
+  const facts = provenance();
   const dense = await loadModel(options.model ?? resolve(base, recipe.model));
   const texts = await readTexts(dense, recipe, base);
   const curvePoints = recipe.curve.reduce((n, c) => n + c.sparsity.length, 0);
@@ -194,7 +201,11 @@ export async function compress(recipe: CompressRecipe, target: string, options: 
     0,
   );
   const total =
-    recipe.forecastSeconds + 2 * WEIGHT.evaluate + curvePoints * (WEIGHT.prune + WEIGHT.evaluate / 2) + variantWork + WEIGHT.speed;
+    recipe.forecastSeconds +
+    2 * WEIGHT.evaluate +
+    curvePoints * (WEIGHT.prune + WEIGHT.evaluate / 2) +
+    variantWork +
+    WEIGHT.speed;
   const stages = new Stages(total, options.onProgress);
   const calibration = { calibrate: texts.calibrate, ...recipe.calibration };
   let record!: CompressRecord;
@@ -208,7 +219,9 @@ export async function compress(recipe: CompressRecipe, target: string, options: 
       );
       const score = (model: Model, text: Texts["table"], tick: (done: number) => void) =>
         perplexity(model, text, { signal: stop, onProgress: (p) => tick(p.done) });
-      const denseCurve = await stages.run("dense, short text", WEIGHT.evaluate / 2, (t) => score(dense, texts.curve, t));
+      const denseCurve = await stages.run("dense, short text", WEIGHT.evaluate / 2, (t) =>
+        score(dense, texts.curve, t),
+      );
 
       const curve: CurvePoint[] = [];
       for (const c of recipe.curve) {
@@ -230,7 +243,13 @@ export async function compress(recipe: CompressRecipe, target: string, options: 
               const quality = await score(pruned, texts.curve, (d) => tick(0.6 + 0.4 * d));
               const spec = { method: c.method, pattern: c.pattern, sparsity, recoverSteps: 0 };
               const achieved = pruned.report.achieved;
-              return { ...spec, achieved, perplexity: quality.perplexity, bytes: await bytesWhenPacked(pruned), seconds };
+              return {
+                ...spec,
+                achieved,
+                perplexity: quality.perplexity,
+                bytes: await bytesWhenPacked(pruned),
+                seconds,
+              };
             }),
           );
         }
@@ -286,7 +305,14 @@ export async function compress(recipe: CompressRecipe, target: string, options: 
           if (i === 0) kept = { model: reloaded, folder: at, achieved: variant.report.achieved };
           else await reloaded.weights.close();
         }
-        if (kept) made.push({ label: v.label, spec: specOf(v, kept.achieved), model: kept.model, folder: kept.folder, qualities });
+        if (kept)
+          made.push({
+            label: v.label,
+            spec: specOf(v, kept.achieved),
+            model: kept.model,
+            folder: kept.folder,
+            qualities,
+          });
       }
 
       const variants = await stages.run("speed", WEIGHT.speed, (tick) => timeAll(made, recipe, foreseen, stop, tick));
@@ -300,7 +326,10 @@ export async function compress(recipe: CompressRecipe, target: string, options: 
         recipe,
         model: {
           folder: dense.folder,
-          parameters: [...dense.weights.names].reduce((n, name) => n + dense.weights.info(name).shape.reduce((a, b) => a * b, 1), 0),
+          parameters: [...dense.weights.names].reduce(
+            (n, name) => n + dense.weights.info(name).shape.reduce((a, b) => a * b, 1),
+            0,
+          ),
           prunable: variants[0].bytes.prunableBf16 / 2,
           layers: dense.config.layers,
         },
@@ -314,7 +343,8 @@ export async function compress(recipe: CompressRecipe, target: string, options: 
       };
       const { writeFile } = await import("node:fs/promises");
       await writeFile(join(folder, "compress.json"), `${JSON.stringify(record, null, 2)}\n`);
-      for (const [name, text] of Object.entries(options.render?.(record) ?? {})) await writeFile(join(folder, name), text);
+      for (const [name, text] of Object.entries(options.render?.(record) ?? {}))
+        await writeFile(join(folder, name), text);
       for (const m of made.slice(1)) await m.model.weights.close();
     },
     options,
@@ -332,15 +362,20 @@ async function timeAll(
 ): Promise<VariantResult[]> {
   const runners: Runner[] = [];
   try {
-    for (const m of made) runners.push(await createRunner(m.model, { kernels: m.spec ? "auto" : "dense" }));
+    const speeds = measuredSpeeds({ modelBytes: 2 * foreseen.model.prunable, signal });
+    for (const m of made) runners.push(await createRunner(m.model, { kernels: m.spec ? "auto" : "dense", speeds, signal }));
     const speed = await compareSpeed(runners, { ...recipe.speed, signal, onProgress: tick });
     const rows: VariantResult[] = [];
     for (const [i, m] of made.entries()) {
       const { bytes, achieved, achievedAll } = await storedFacts(m.model);
       const quality = m.qualities[0];
-      const mean = (f: (q: PerplexityResult) => number): number => m.qualities.reduce((n, q) => n + f(q), 0) / m.qualities.length;
+      const mean = (f: (q: PerplexityResult) => number): number =>
+        m.qualities.reduce((n, q) => n + f(q), 0) / m.qualities.length;
       const ratios = m.qualities.map((q) => q.perplexity / made[0].qualities[0].perplexity);
-      const expected = m.spec && wholeModelRatio(foreseen, m.spec.pattern, achieved);
+      const forecastOf = (use: "decode" | "prefill"): { forecast?: number } => {
+        const ratio = m.spec ? forecastRatio(foreseen[use], m.spec.pattern, achieved) : undefined;
+        return ratio === undefined ? {} : { forecast: ratio };
+      };
       rows.push({
         label: m.label,
         spec: m.spec,
@@ -352,8 +387,8 @@ async function timeAll(
         bytes,
         residentBytes: runners[i].bytes.resident,
         bytesPerToken: runners[i].bytes.perToken,
-        decode: { ...speed[i].decode, ...(expected && { forecast: expected.decode }) },
-        prefill: { ...speed[i].prefill, ...(expected && { forecast: expected.prefill }) },
+        decode: { ...speed[i].decode, ...forecastOf("decode") },
+        prefill: { ...speed[i].prefill, ...forecastOf("prefill") },
         layers: await layerRows(m.model, runners[i]),
         sample: await sampleOf(runners[i], recipe, recipe.seeds[0]),
         ...(m.folder && { folder: m.folder }),

@@ -4,27 +4,10 @@
  */
 import type { PerplexityResult } from "../evaluate/protocol.ts";
 import type { ForecastRecord } from "../runtime/forecast.ts";
+import type { Provenance } from "../runtime/machine.node.ts";
 import type { Spread } from "../runtime/timing.ts";
 
-export type { Spread };
-
-/** Where and with what a run was made. */
-export interface Provenance {
-  readonly lacuna: string;
-  /** ISO date and time of the start */
-  readonly date: string;
-  readonly machine: {
-    readonly cpu: string;
-    readonly cores: number;
-    readonly memoryBytes: number;
-    readonly platform: string;
-  };
-  readonly node: string;
-  readonly v8: string;
-  readonly threads: number;
-  /** relaxed multiply-add was used in timed runs */
-  readonly fused: boolean;
-}
+export type { Provenance, Spread };
 
 /** Bytes of the prunable weights, and of the whole weights file. */
 export interface Bytes {

@@ -11,7 +11,6 @@ import { reportText } from "../../report/terminal.ts";
 import { parseRecipe } from "../../train/recipe.ts";
 import type { Command } from "../command.ts";
 import { timeLeft } from "../console.ts";
-import { version } from "../version.ts";
 
 interface Options {
   readonly recipe?: string;
@@ -83,7 +82,6 @@ export const compress: Command = {
           const record = await runCompress(recipe, target, {
             base: dirname(file),
             ...(model !== undefined && { model }),
-            version,
             ...(options.force && { force: true, mayReplace: (entries) => entries.includes("compress.json") }),
             signal: console.signal,
             onProgress: (stage, done) => console.progress(stage, done, left(done)),

@@ -1,17 +1,17 @@
 /** `lacuna prune <model>`: one method, one pattern, one sparsity; writes a model folder. */
 import { LacunaError } from "../../core/errors.ts";
+import { checkTarget } from "../../formats/atomic.node.ts";
 import { parseWeightFormat } from "../../formats/weights-write.ts";
 import { type PruneOptions, type PruneReport, prune as pruneModel } from "../../methods/prune.ts";
 import { pruneToFolder } from "../../methods/prune-to-folder.ts";
 import { recover } from "../../methods/recovery/finetune.ts";
 import { type SaveOptions, save } from "../../methods/save.ts";
 import { type Model, readText } from "../../models/model.ts";
-import { provenance } from "../../pipeline/provenance.ts";
-import { type Command, list, realNumber, wholeNumber } from "../command.ts";
+import { provenance } from "../../runtime/machine.node.ts";
+import { type Command, list, share, wholeNumber } from "../command.ts";
 import { type Console, duration, timeLeft } from "../console.ts";
 import { percent } from "../format.ts";
 import { openModel } from "../model.ts";
-import { version } from "../version.ts";
 
 interface Options {
   readonly method: string;
@@ -52,6 +52,7 @@ async function pruneAndRecover(
     });
   }
   const text = await readText(file);
+  await checkTarget(options.output, writing);
   const pruned = await pruneModel(model, how);
   const recovered = await recover(pruned, {
     dense: model,
@@ -74,7 +75,7 @@ export const prune: Command = {
       .description("prune a model with one method and write the result as a model folder")
       .argument("<model>", "model folder, or hf:owner/name")
       .requiredOption("--method <name>", "magnitude, wanda or sparsegpt")
-      .option("--sparsity <share>", "share of zeros in [0, 1); left out with N:M patterns", realNumber(0, 1))
+      .option("--sparsity <share>", "share of zeros in [0, 1); left out with N:M patterns", share("--sparsity"))
       .option("--pattern <pattern>", "unstructured, N:M such as 2:4, blocks such as 4x1, 2:4@4x1", "unstructured")
       .option("--budget <name>", "how the zeros are shared over the layers", "uniform")
       .option("--calibrate <file>", "text that the model is run on; needed by wanda and sparsegpt")
@@ -112,7 +113,7 @@ export const prune: Command = {
             format,
             force: options.force,
             signal: console.signal,
-            provenance: { ...provenance(version) },
+            provenance: { ...provenance() },
           };
           const report =
             options.recover === undefined

@@ -370,12 +370,12 @@ export function forecastRatio(f: UseForecast, pattern: string, sparsity: number)
   const nm = /^\d+:\d+@4x1$/.test(pattern);
   const curve = f.model.find((c) => c.pattern === (nm ? "N:M@4x1" : pattern));
   const points = curve?.points ?? [];
-  const after = points.findIndex((p) => p.sparsity >= sparsity - 1e-9);
-  if (after < 0) return undefined;
-  const b = points[after];
-  if (Math.abs(b.sparsity - sparsity) < 1e-6) return b.model;
-  const a = points[after - 1];
-  if (!a || nm) return undefined;
+  // Achieved sparsities lie a little beside the asked ones, since counts are whole.
+  const near = points.find((p) => Math.abs(p.sparsity - sparsity) < 0.005);
+  if (near || nm) return near?.model;
+  const after = points.findIndex((p) => p.sparsity >= sparsity);
+  const [a, b] = [points[after - 1], points[after]];
+  if (!a || !b) return undefined;
   const w = (sparsity - a.sparsity) / (b.sparsity - a.sparsity);
   return 1 / ((1 - w) / a.model + w / b.model);
 }

@@ -30,6 +30,8 @@ export interface TimingOptions {
   /** milliseconds from any origin; default `performance.now` */
   readonly clock?: () => number;
   readonly signal?: AbortSignal | undefined;
+  /** after each round */
+  readonly onRound?: ((done: number, rounds: number) => void) | undefined;
 }
 
 /** Order statistics of repeated measurements. */
@@ -152,6 +154,7 @@ export async function interleave(variants: readonly Variant[], options: TimingOp
       times[at].push(slice(variants[at], calls[at], clock));
     }
     done++;
+    options.onRound?.(done, rounds);
     await breathe();
   }
   const timed = variants.map(

@@ -11,12 +11,11 @@ import { scope } from "../src/core/scope.ts";
 import { fromBytes } from "../src/core/tensor.ts";
 import { inspect } from "../src/evaluate/inspect.ts";
 import { perplexity } from "../src/evaluate/perplexity.ts";
-import { windowsOf } from "../src/evaluate/protocol.ts";
 import { writeFileAtomically } from "../src/formats/atomic.node.ts";
 import { prune } from "../src/methods/prune.ts";
 import { pack } from "../src/methods/save.ts";
 import { engineType, toF32 } from "../src/models/llama/load.ts";
-import { twinConfigOf, twinPerplexity } from "../src/models/llama/twin.ts";
+import { twinPerplexity } from "../src/models/llama/twin.ts";
 import { encodeFor, loadModel, type Model } from "../src/models/model.ts";
 import { provenance } from "../src/runtime/machine.node.ts";
 
@@ -40,17 +39,24 @@ async function weightsOf(model: Model): Promise<Map<string, Float64Array>> {
   for (const name of model.weights.names) {
     const { shape, dtype } = model.weights.info(name);
     const bytes = (await model.weights.read(name)).slice();
-    out.set(name, scope(() => Float64Array.from(toF32(fromBytes(bytes, shape, engineType(dtype))).f32)));
+    out.set(
+      name,
+      scope(() => Float64Array.from(toF32(fromBytes(bytes, shape, engineType(dtype))).f32)),
+    );
   }
   return out;
 }
 
 async function againstTwin(model: Model, test: string): Promise<{ engine: number; twin: number; relative: number }> {
   const { ids, bytes } = encodeFor(model, test);
-  const { length } = windowsOf(ids.length, { length: 256, windows: TWIN_WINDOWS })[0];
-  const engine = (await perplexity(model, { ids, bytes }, { windows: TWIN_WINDOWS })).perplexity;
-  const windows = windowsOf(ids.length, { length, windows: TWIN_WINDOWS }).map((w) => ids.slice(w.start, w.start + w.length));
-  const twin = twinPerplexity(twinConfigOf(model.config), await weightsOf(model), windows);
+  const LENGTH = 256;
+  const engine = (await perplexity(model, { ids, bytes }, { length: LENGTH, windows: TWIN_WINDOWS })).perplexity;
+  const twin = twinPerplexity(
+    model.config,
+    await weightsOf(model),
+    ids.subarray(0, LENGTH * TWIN_WINDOWS),
+    LENGTH,
+  ).perplexity;
   return { engine, twin, relative: Math.abs(engine / twin - 1) };
 }
 
@@ -86,8 +92,17 @@ const orders = PATTERNS.flatMap(({ pattern, sparsity }) =>
   ),
 );
 
-const bytes: { pattern: string; sparsity: number; packedBytes: number; bf16Bytes: number; share: number; identical: boolean }[] = [];
-const twin: Record<string, { engine: number; twin: number; relative: number }> = { dense: await againstTwin(dense, test) };
+const bytes: {
+  pattern: string;
+  sparsity: number;
+  packedBytes: number;
+  bf16Bytes: number;
+  share: number;
+  identical: boolean;
+}[] = [];
+const twin: Record<string, { engine: number; twin: number; relative: number }> = {
+  dense: await againstTwin(dense, test),
+};
 const scratch = await mkdtemp(join(tmpdir(), "lacuna-evidence-"));
 try {
   for (const [pattern, sparsity] of [
@@ -97,7 +112,15 @@ try {
     ["4x1", 0.5],
     ["4x1", 0.8],
   ] as const) {
-    const pruned = await prune(dense, { method: "sparsegpt", pattern, sparsity, calibrate, samples: 64, length: 256, seed: 1 });
+    const pruned = await prune(dense, {
+      method: "sparsegpt",
+      pattern,
+      sparsity,
+      calibrate,
+      samples: 64,
+      length: 256,
+      seed: 1,
+    });
     const folder = join(scratch, `${pattern.replace(":", "-")}-${sparsity}`);
     await pack(pruned, folder);
     const back = await loadModel(folder);

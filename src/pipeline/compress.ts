@@ -363,7 +363,8 @@ async function timeAll(
   const runners: Runner[] = [];
   try {
     const speeds = measuredSpeeds({ modelBytes: 2 * foreseen.model.prunable, signal });
-    for (const m of made) runners.push(await createRunner(m.model, { kernels: m.spec ? "auto" : "dense", speeds, signal }));
+    for (const m of made)
+      runners.push(await createRunner(m.model, { kernels: m.spec ? "auto" : "dense", speeds, signal }));
     const speed = await compareSpeed(runners, { ...recipe.speed, signal, onProgress: tick });
     const rows: VariantResult[] = [];
     for (const [i, m] of made.entries()) {

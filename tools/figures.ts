@@ -1,0 +1,76 @@
+/**
+ * Puts figures from `results/` into the pages, between `<!-- figures:name -->` and `<!-- /figures -->`:
+ * `npx tsx tools/figures.ts`. Nobody types a figure by hand; a test checks that the pages are up to date.
+ */
+import { readFile, writeFile } from "node:fs/promises";
+import type { CompressRecord, Spread } from "../src/pipeline/record.ts";
+
+const results = new URL("../results/", import.meta.url);
+
+async function record<T>(name: string): Promise<T | null> {
+  return readFile(new URL(`${name}.json`, results), "utf8").then(
+    (text) => JSON.parse(text) as T,
+    () => null,
+  );
+}
+
+const times = (s: Spread): string => `${s.median.toFixed(2)} (${s.low.toFixed(2)} to ${s.high.toFixed(2)})`;
+
+function promise(r: CompressRecord): string {
+  const dense = r.variants[0];
+  const best = r.variants.find((v) => v.label === r.recommended);
+  if (!best) return "";
+  const { provenance: p } = r;
+  const ratios = [...best.ratios].sort((a, b) => a - b);
+  const rows = [
+    [
+      "held-out perplexity",
+      dense.quality.perplexity.toFixed(2),
+      `${best.quality.perplexity.toFixed(2)}, ${best.ratio.toFixed(3)} times dense (${ratios.map((x) => x.toFixed(3)).join(", ")} over ${ratios.length} seeds)`,
+    ],
+    ["decode, over the best dense", "1", times(best.decode.ratio)],
+    ["prefill, over the best dense", "1", times(best.prefill.ratio)],
+    ["bytes of the pruned layers, over BF16", "1", best.bytes.share.toFixed(3)],
+  ];
+  return [
+    `Recorded on the shipped model (\`results/promise.json\`, recipe \`recipes/promise.yaml\`), ${best.label}:`,
+    "",
+    "| | dense | sparse |",
+    "|---|---|---|",
+    ...rows.map((row) => `| ${row.join(" | ")} |`),
+    "",
+    `Speeds: medians and quartiles of ${best.decode.ratio.repeats} interleaved rounds, ${p.threads} threads, ${p.machine.cpu} (${p.machine.cores} cores), Node ${p.node}; ` +
+      `decode ${r.prompt ? "after a prompt" : ""}, prefill of the recipe's prompt length.`,
+  ].join("\n");
+}
+
+const BLOCKS: Readonly<Record<string, () => Promise<string>>> = {
+  promise: async () => {
+    const r = await record<CompressRecord>("promise");
+    return r ? promise(r) : "";
+  },
+};
+
+/** The page with every block filled from the records. */
+export async function withFigures(page: string): Promise<string> {
+  let out = page;
+  for (const [name, make] of Object.entries(BLOCKS)) {
+    const start = `<!-- figures:${name} -->`;
+    const from = out.indexOf(start);
+    if (from < 0) continue;
+    const to = out.indexOf("<!-- /figures -->", from);
+    const text = await make();
+    out = `${out.slice(0, from + start.length)}\n${text}${text ? "\n" : ""}${out.slice(to)}`;
+  }
+  return out;
+}
+
+export const PAGES = ["README.md"];
+
+if (process.argv[1]?.endsWith("figures.ts")) {
+  for (const page of PAGES) {
+    const before = await readFile(page, "utf8");
+    const after = await withFigures(before);
+    if (after !== before) await writeFile(page, after);
+  }
+}

@@ -47,4 +47,11 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
+// Whoever read our output may go away (`| head`); the work goes on, and nobody is told.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
 await main(process.argv.slice(2));

@@ -57,6 +57,7 @@ function translate(error: unknown, target: string): unknown {
     EPERM: ["no permission to write", "Check the permissions or write elsewhere; nothing was changed."],
     EROFS: ["a read-only file system", "Write elsewhere; nothing was changed."],
     ENOTDIR: ["a file where a folder should be", "Check the path; nothing was changed."],
+    EEXIST: ["a file where a folder should be", "Check the path; nothing was changed."],
   };
   const hint = hints[codeOf(error) ?? ""];
   if (!hint) return error;
@@ -132,6 +133,16 @@ async function checkReplaceable(target: string, options: FolderOptions): Promise
       "another kind of folder",
       "Delete it yourself if it may go.",
     );
+  }
+}
+
+/** Throws at once what `writeFolderAtomically` would throw for this name: for callers with long work before they write. */
+export async function checkTarget(target: string, options: FolderOptions = {}): Promise<void> {
+  const path = resolve(target);
+  try {
+    await checkReplaceable(await realpath(path).catch(() => path), options);
+  } catch (error) {
+    throw translate(error, target);
   }
 }
 

@@ -41,8 +41,12 @@ export async function loadModel(name: string, options: HubOptions = {}): Promise
   }
 }
 
-/** Token ids of a text file's content, checked against the model's vocabulary. */
+/** Token ids of a text file's content, checked against the model's vocabulary. An empty text is a `LacunaError`. */
 export function encodeFor(model: Model, text: string, about = "text"): { ids: Int32Array; bytes: Int32Array } {
+  if (text === "") {
+    // A start token alone would pass for a text.
+    throw new LacunaError({ about, expected: "some text", got: "an empty text", hint: "Check the file." });
+  }
   const encoded = model.tokenizer.encodeFile(text);
   checkTokenIds(encoded.ids, model.config.vocabSize, about);
   return encoded;

@@ -14,7 +14,7 @@ import { type Batch, batchStream, joinDocuments, START } from "../data/batches.t
 import { loadSotu } from "../data/sotu.ts";
 import type { TextDocument } from "../data/text-package.ts";
 import { checkTokenIds, loadTokenizer } from "../data/tokenizer.ts";
-import type { FolderOptions } from "../formats/atomic.node.ts";
+import { checkTarget, type FolderOptions } from "../formats/atomic.node.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { writeModelFolder } from "../formats/model-write.node.ts";
 import { convert } from "../kernels/convert/index.ts";
@@ -100,6 +100,7 @@ export async function saveTrained(
 export async function trainLanguageModel(recipe: TrainRecipe, options: TrainOptions): Promise<TrainRecord> {
   const { base, onProgress, signal } = options;
   const out = resolve(base, recipe.out);
+  await checkTarget(out, options);
   const tokenizerFolder = resolve(base, recipe.tokenizer);
   const config = parseLlamaConfig(recipe.model as JsonObject, "recipe, field model");
   const tokenizer = await loadTokenizer(tokenizerFolder);

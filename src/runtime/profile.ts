@@ -281,6 +281,12 @@ const DENSE: Readonly<Record<Use, readonly DenseForm[]>> = {
 export const denseForms = (s: WeightShape, use: Use): readonly DenseForm[] =>
   DENSE[use].filter((f) => !(f === "expanded" && s.type === "f32"));
 
+/** Slice and warm-up in milliseconds, shorter where the budget would not hold three rounds. */
+function paceFor(budget: number | undefined, variants: number): { slice: number; warmUp: number } {
+  const each = (budget ?? Number.POSITIVE_INFINITY) / variants;
+  return { slice: Math.max(0.2, Math.min(3, each / 6)), warmUp: Math.max(0.5, Math.min(5, each / 4)) };
+}
+
 /** Measures what `wants` lacks in the cell of this shape and use, and adds it to the profile. */
 export async function measureCell(
   profile: Profile,
@@ -313,7 +319,7 @@ export async function measureCell(
   try {
     for (const form of forms) add(form, denseStack(s, form, copies));
     for (const [variant, want] of missing) add(variant, sparseStack(s, want, copies));
-    timing = await interleave(variants, { rounds: 11, slice: 3, warmUp: 5, ...options });
+    timing = await interleave(variants, { rounds: 11, ...paceFor(options.budget, variants.length), ...options });
   } finally {
     for (const stack of stacks) stack.free();
     room.free();

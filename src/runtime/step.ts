@@ -2,8 +2,9 @@
  * One token through the blocks, by address, in buffers that are allocated once: the arithmetic of `blockForward` in
  * models/llama/block.ts, call for call, and the same bits (runner.test.ts).
  *
- * Why a second writing: with a width of 192 the tensors, scopes and closures of the general form cost as much as a
- * sparse step's kernels (docs/performance.md). Everything but a single token goes the general way.
+ * Why a second writing: five blocks of width 192 take 208 us the general way, of which 157 us are dense products and
+ * at least 30 us tensors, scopes and closures; a sparse step's products take a third of that, and the overhead stays.
+ * Everything but a single token goes the general way.
  */
 import { call, memory } from "../core/engine.ts";
 import { decodeScratchBytes, ropeKernel } from "../kernels/attention/index.ts";

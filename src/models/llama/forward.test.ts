@@ -10,7 +10,7 @@ import { forwardLogits, ropeTables } from "./model.ts";
 import { tinyConfig, tinyWeights } from "./tiny.ts";
 import { twinLogits } from "./twin.ts";
 
-beforeAll(() => init({ threads: 2 }));
+beforeAll(() => init({ threads: 1 }));
 afterAll(shutdown);
 
 async function inF64(source: WeightSource, config: LlamaConfig): Promise<Map<string, Float64Array>> {

@@ -93,7 +93,7 @@ const SETTINGS: Record<string, Partial<LlamaConfig>> = {
 for (const [label, fields] of Object.entries(SETTINGS)) {
   for (const distill of [false, true]) {
     test(`gradients of ${distill ? "distillation and " : ""}cross-entropy: ${label}`, async () => {
-      await init({ threads: 2 });
+      await init({ threads: 1 });
       const config = tinyConfig({ vocabSize: VOCABULARY, ...fields });
       const { parameters, loss } = setting(config, distill);
       expect(parameters.map((p) => p.name)).toEqual([...llamaTensorShapes(config).keys()]);

@@ -4,11 +4,6 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LacunaError } from "../../core/errors.ts";
 import { readText } from "../../models/model.ts";
-import { compress as runCompress } from "../../pipeline/compress.ts";
-import { compressRecipe } from "../../pipeline/recipe.ts";
-import { reportHtml } from "../../report/html.ts";
-import { reportText } from "../../report/terminal.ts";
-import { parseRecipe } from "../../train/recipe.ts";
 import type { Command } from "../command.ts";
 import { timeLeft } from "../console.ts";
 
@@ -37,6 +32,18 @@ function freeFolder(name: string): string {
   }
 }
 
+/** What only this command needs, loaded when it runs: pictures and their DOM take longer to load than all the rest. */
+async function load() {
+  const [{ compress }, { compressRecipe }, { parseRecipe }, { reportHtml }, { reportText }] = await Promise.all([
+    import("../../pipeline/compress.ts"),
+    import("../../pipeline/recipe.ts"),
+    import("../../train/recipe.ts"),
+    import("../../report/html.ts"),
+    import("../../report/terminal.ts"),
+  ]);
+  return { runCompress: compress, compressRecipe, parseRecipe, reportHtml, reportText };
+}
+
 export const compress: Command = {
   register(program, run) {
     program
@@ -50,6 +57,7 @@ export const compress: Command = {
       .option("--json", "print the run's record as JSON on stdout, nothing else")
       .action((model: string | undefined, options: Options) =>
         run(options, async (console) => {
+          const { runCompress, compressRecipe, parseRecipe, reportHtml, reportText } = await load();
           const file = options.recipe ?? shippedRecipe();
           const recipe = parseRecipe(await readText(file), file, compressRecipe);
           const target = options.output ?? freeFolder(basename(model ?? recipe.model));

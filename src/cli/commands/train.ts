@@ -3,8 +3,6 @@
 import { dirname } from "node:path";
 import { initSync } from "../../core/engine.ts";
 import { readText } from "../../models/model.ts";
-import { trainLanguageModel } from "../../train/language-model.ts";
-import { parseRecipe, trainRecipe } from "../../train/recipe.ts";
 import { type Command, wholeNumber } from "../command.ts";
 import { duration } from "../console.ts";
 
@@ -27,6 +25,8 @@ export const train: Command = {
       .option("--json", "print the training record as JSON on stdout, nothing else")
       .action((file: string, options: Options) =>
         run(options, async (console) => {
+          const { trainLanguageModel } = await import("../../train/language-model.ts");
+          const { parseRecipe, trainRecipe } = await import("../../train/recipe.ts");
           if (options.threads) initSync({ threads: options.threads });
           const recipe = parseRecipe(await readText(file), file, trainRecipe);
           const record = await trainLanguageModel(recipe, {

@@ -9,6 +9,7 @@ import { createRequire } from "node:module";
 import { availableParallelism, cpus, loadavg, release, totalmem, type } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { hasRelaxedSimd } from "../../src/kernels/probe.ts";
 
 export interface Machine {
   readonly cpu: string;
@@ -16,6 +17,8 @@ export interface Machine {
   readonly memoryBytes: number;
   readonly os: string;
   readonly arch: string;
+  /** WebAssembly with relaxed SIMD: inference may fuse multiply and add */
+  readonly fused: boolean;
   /** runnable processes over the last minute when the run began; about 0 on a quiet machine, null on Windows */
   readonly loadBefore: number | null;
 }
@@ -30,6 +33,7 @@ export function machine(): Machine {
     memoryBytes: totalmem(),
     os: `${type()} ${release().split("-")[0]}`,
     arch: process.arch,
+    fused: hasRelaxedSimd(),
     loadBefore: process.platform === "win32" ? null : Number(load.toFixed(2)),
   };
 }

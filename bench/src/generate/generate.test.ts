@@ -35,7 +35,7 @@ const setup = (): GenerateSetup => ({
   prefill: 48,
   prompt: 24,
   decode: 8,
-  profile: false,
+  profile: null,
 });
 
 test("decoding and prefill agree, and calls can go on for ever", async () => {

@@ -21,8 +21,8 @@ export interface GenerateSetup {
   readonly prompt: number;
   /** tokens of one decode call */
   readonly decode: number;
-  /** false: forms by the default rules, for tests, which measure nothing */
-  readonly profile: boolean;
+  /** folder for the machine profile; null: forms by the default rules, for tests, which measure nothing */
+  readonly profile: string | null;
 }
 
 export interface GenerateFacts {
@@ -58,8 +58,9 @@ function formsOf(forms: readonly string[]): string {
 export async function open(setup: GenerateSetup): Promise<Generator> {
   initSync({ threads: setup.threads });
   const model = await loadModel(setup.folder);
-  const speeds = setup.profile ? { speeds: measuredSpeeds({ modelBytes: weightBytes(model) }) } : {};
-  const runner = await createRunner(model, speeds);
+  const folder = setup.profile;
+  const speeds = folder === null ? undefined : measuredSpeeds({ modelBytes: weightBytes(model), folder });
+  const runner = await createRunner(model, speeds && { speeds });
   const ids = model.tokenizer.encode(setup.text);
   const context = runner.contextLength;
   const prefill = Math.min(setup.prefill, context);

@@ -3,7 +3,8 @@
  * and the resident size of a process that only loads a model and generates.
  */
 import { execFileSync } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LacunaError } from "../../../src/core/errors.ts";
@@ -84,6 +85,8 @@ async function run({ quick, threads, models, say }: SuiteOptions): Promise<Outco
   const folders = models.length > 0 ? models : [join(ROOT, "models", "sotu")];
   const labels = labelsOf(folders);
   const text = await readFile(join(ROOT, "models", "sotu", "text", "calibration-32k.txt"), "utf8");
+  // Measured anew, once per number of threads: a profile cached on a busy day would choose the wrong forms today.
+  const profile = await mkdtemp(join(tmpdir(), "lacuna-bench-"));
   const all: Contestant[] = [];
   try {
     for (const [i, folder] of folders.entries()) {
@@ -96,7 +99,7 @@ async function run({ quick, threads, models, say }: SuiteOptions): Promise<Outco
           prefill: PREFILL,
           prompt: PROMPT,
           decode: DECODE,
-          profile: true,
+          profile,
         };
         const name = `${labels[i]}, threads: ${n}`;
         const seat = await Seat.open(name, new URL("../generate/lacuna.ts", import.meta.url), setup);
@@ -156,6 +159,7 @@ async function run({ quick, threads, models, say }: SuiteOptions): Promise<Outco
     return { rows: parts.flatMap((p) => p.rows), rates: parts.flatMap((p) => p.rates), counts, notes };
   } finally {
     for (const c of all) await c.seat.close();
+    await rm(profile, { recursive: true, force: true });
   }
 }
 

@@ -18,7 +18,7 @@ import { type Form, RunLayer } from "./layer.ts";
 import { prefillChunk, type RunBlock, type RunModel } from "./prefill.ts";
 import { activations, drawnTensor, type Shares } from "./profile.ts";
 import { Stepper } from "./step.ts";
-import { interleave, spread, type TimingOptions, type Variant } from "./timing.ts";
+import { cleanRounds, interleave, pairedRatio, spread, type TimingOptions, type Variant } from "./timing.ts";
 
 const MEBI = 2 ** 20;
 /** Blocks are left out beyond so many bytes of weights. */
@@ -150,8 +150,11 @@ export async function measureShares(
     const t = await interleave(variants, { rounds: 15, slice: 4, warmUp: 10, ...options });
     const [wholes, ends, layers] = t.variants.map((v) => v.times);
     const scale = config.layers / blocks;
-    const share = wholes.map((w, i) => (scale * layers[i]) / (ends[i] + scale * Math.max(w - ends[i], layers[i])));
-    const parts = t.variants.slice(3).map((v) => v.time.median);
+    const share = cleanRounds(wholes, ends, layers).map(
+      (i) => (scale * layers[i]) / (ends[i] + scale * Math.max(wholes[i] - ends[i], layers[i])),
+    );
+    // As parts of the layers' time of the same round, which noise hits alike.
+    const parts = t.variants.slice(3).map((v) => pairedRatio(layers, v.times).median);
     const sum = parts.reduce((a, b) => a + b, 0);
     return {
       date: new Date().toISOString(),

@@ -83,9 +83,24 @@ export function spread(values: readonly number[]): Spread {
   };
 }
 
-/** Median and spread of the quotients base[i] / fast[i] of times that were taken in the same round. */
+/** A slice that took so many times its variant's lower quartile was interrupted: another program had the core. */
+const INTERRUPTED = 2;
+const FEWEST_CLEAN = 3;
+
+/** Rounds in which none of the variants was interrupted; all of them when fewer than three are left. */
+export function cleanRounds(...variants: readonly (readonly number[])[]): number[] {
+  const rounds = [...(variants[0] ?? []).keys()];
+  const most = variants.map((times) => INTERRUPTED * spread(times).low);
+  const clean = rounds.filter((i) => variants.every((times, v) => times[i] <= most[v]));
+  return clean.length >= FEWEST_CLEAN ? clean : rounds;
+}
+
+/**
+ * Median and spread of the quotients base[i] / fast[i] of times that were taken in the same round, without the rounds
+ * in which one of the two was interrupted; `repeats` counts those that stay.
+ */
 export const pairedRatio = (fast: readonly number[], base: readonly number[]): Spread =>
-  spread(fast.map((t, i) => base[i] / t));
+  spread(cleanRounds(fast, base).map((i) => base[i] / fast[i]));
 
 /** Calls `body(i)` with i = 0, 1, .. n-1, 0, ..: the inputs or weights that a variant walks through. */
 export function rotate(n: number, body: (i: number) => void): () => void {

@@ -169,7 +169,7 @@ function promiseLines(recipe: CompressRecipe, v: VariantResult): PromiseLine[] {
   ];
 }
 
-/** The variant that keeps most lines of the promise; among equals the one that decodes fastest. */
+/** Quality first: of those that keep the perplexity bound, the one that keeps most lines, then the fastest decode. */
 function recommend(
   recipe: CompressRecipe,
   variants: readonly VariantResult[],
@@ -178,7 +178,8 @@ function recommend(
     .filter((v) => v.spec !== null)
     .map((v) => ({ v, promise: promiseLines(recipe, v) }))
     .map((r) => ({ ...r, kept: r.promise.filter((l) => l.kept).length }));
-  rated.sort((a, b) => b.kept - a.kept || b.v.decode.ratio.median - a.v.decode.ratio.median);
+  const good = (r: (typeof rated)[number]): number => Number(r.promise[0].kept);
+  rated.sort((a, b) => good(b) - good(a) || b.kept - a.kept || b.v.decode.ratio.median - a.v.decode.ratio.median);
   return { label: rated[0].v.label, promise: rated[0].promise };
 }
 

@@ -32,7 +32,8 @@ export const doctor: Command = {
           console.print(
             `memory         engine at most ${bytes(d.memory.engineLimit)}, free now ${bytes(d.memory.systemFree)}`,
           );
-          for (const b of [d.bandwidth.near, d.bandwidth.far]) console.print(`reads          ${rate(b)}`);
+          for (const b of d.bandwidth ? [d.bandwidth.near, d.bandwidth.far] : [])
+            console.print(`reads          ${rate(b)}`);
           console.print("");
           for (const line of d.follows) console.print(line);
           console.result(d);

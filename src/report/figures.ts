@@ -73,3 +73,6 @@ export function against(value: Maybe, bound: number): { readonly value: string; 
   }
   return { value: value.toFixed(decimals), bound: text };
 }
+
+/** The spaces between a figure and its unit made unbreakable. */
+export const steady = (text: string): string => text.replace(/(\d) (?=%|s\b|min\b|[kMGT]?B\b)/g, "$1\u00a0");

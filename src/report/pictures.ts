@@ -2,46 +2,13 @@
  * The pictures of a compress record: which numbers go into which chart, its legend, and what it shows, in a sentence
  * (the label of the picture for readers who cannot see it, and its caption for all others).
  */
-import type { CompressRecord, LayerRow, VariantResult } from "../pipeline/record.ts";
+import type { CompressRecord, VariantResult } from "../pipeline/record.ts";
 import * as figures from "./figures.ts";
 import { type ForecastCurve, forecastCurves, paysFrom, USES, type Use } from "./forecast.ts";
-import { kernelCodes, kernelName, placeLayer, runsDense } from "./layers.ts";
-import {
-  type Cell,
-  curves,
-  GREY,
-  grid,
-  PALETTE,
-  type Point,
-  type Row,
-  reach,
-  rows,
-  type Series,
-  SYMBOLS,
-  seriesOf,
-  swatch,
-} from "./plot.ts";
-import { methodAndPattern, recipeText, recommendedVariant } from "./words.ts";
-
-export interface LegendEntry {
-  readonly name: string;
-  /** SVG */
-  readonly swatch: string;
-}
-
-export interface Picture {
-  readonly id: string;
-  readonly title: string;
-  /** SVG; it is hidden from assistive readers, the figure around it carries `finding` as its label */
-  readonly svg: string;
-  readonly legend: readonly LegendEntry[];
-  /** what it shows */
-  readonly finding: string;
-  /** how to read it */
-  readonly note: string;
-}
-
-const legendOf = (series: readonly Series[]): LegendEntry[] => series.map((s) => ({ name: s.name, swatch: swatch(s) }));
+import { legendOf, list, type Picture, unique } from "./picture.ts";
+import { layerPictures } from "./picture-layers.ts";
+import { curves, PALETTE, type Point, type Row, reach, rows, type Series, seriesOf, swatch } from "./plot.ts";
+import { methodAndPattern, recipeText } from "./words.ts";
 
 /** Every pattern of the record: one colour and shape each, the same in all pictures. */
 const patternSeries = (record: CompressRecord): Series[] =>
@@ -52,12 +19,6 @@ const patternSeries = (record: CompressRecord): Series[] =>
       ...forecastCurves(record).map((c) => c.pattern),
     ]).sort(),
   );
-
-const unique = (names: readonly string[]): string[] => [...new Set(names)];
-
-/** "a, b and c" */
-const list = (parts: readonly string[]): string =>
-  parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}`;
 
 function qualityPicture(record: CompressRecord): Picture | null {
   if (record.curve.length === 0) return null;
@@ -290,81 +251,6 @@ function foretoldPicture(record: CompressRecord): Picture | null {
     finding: `The forecast was furthest off for “${worst.v.label}”, ${worst.use}: ${figures.times(worst.forecast)} foretold, ${figures.times(worst.v[worst.use].ratio.median)} measured (${sign(worst.off)}).`,
     note: "At the right: forecast over measured.",
   };
-}
-
-/** Blocks down, kinds of layer across; layers outside of blocks one a row. */
-function layerGrid(layers: readonly LayerRow[], cell: (l: LayerRow) => Omit<Cell, "x" | "y">, ink: string): string {
-  const placed = layers.map(placeLayer);
-  return grid({
-    cells: placed.map((l) => ({
-      x: l.block === null ? "–" : l.kind,
-      y: l.block === null ? l.name : `${l.block}`,
-      ...cell(l),
-    })),
-    columns: unique(placed.map((l) => (l.block === null ? "–" : l.kind))),
-    rows: unique(placed.map((l) => (l.block === null ? l.name : `${l.block}`))),
-    y: "block",
-    ink,
-  });
-}
-
-function layerPictures(record: CompressRecord): Picture[] {
-  const recommended = recommendedVariant(record);
-  const v = recommended?.spec ? recommended : record.variants.find((o) => o.spec);
-  if (!v || v.layers.length === 0) return [];
-  const least = v.layers.reduce((a, b) => (b.sparsity < a.sparsity ? b : a));
-  const most = v.layers.reduce((a, b) => (b.sparsity > a.sparsity ? b : a));
-  const sparsity: Picture = {
-    id: "layers-sparsity",
-    title: `Zeros by layer: ${v.label}`,
-    svg: layerGrid(
-      v.layers,
-      (l) => ({
-        fill: PALETTE[0],
-        opacity: 0.08 + 0.47 * Math.min(1, Math.max(0, l.sparsity)),
-        text: Number.isFinite(l.sparsity) ? `${Math.round(100 * l.sparsity)}` : figures.DASH,
-        title: `${l.name}: ${figures.percent(l.sparsity)} zeros`,
-      }),
-      "currentColor",
-    ),
-    legend: [],
-    finding:
-      most.sparsity - least.sparsity < 0.005
-        ? `Every layer has ${figures.percent(least.sparsity)} zeros.`
-        : `From ${figures.percent(least.sparsity)} zeros (${least.name}) to ${figures.percent(most.sparsity)} (${most.name}).`,
-    note: "Percent of zeros, counted in the packed folder.",
-  };
-  const kernels = unique(v.layers.flatMap((l) => USES.map((use) => l[use].kernel)));
-  const codes = kernelCodes(kernels);
-  const sparseOnes = kernels.filter((k) => !runsDense(k));
-  const colourOf = (k: string): string =>
-    runsDense(k) ? GREY : PALETTE.filter((c) => c !== GREY)[sparseOnes.indexOf(k) % (PALETTE.length - 1)];
-  return [
-    sparsity,
-    ...USES.map((use): Picture => {
-      const used = unique(v.layers.map((l) => l[use].kernel));
-      const n = (k: string): number => v.layers.filter((l) => l[use].kernel === k).length;
-      return {
-        id: `layers-${use}`,
-        title: `What computes each layer, ${use}`,
-        svg: layerGrid(
-          v.layers,
-          (l) => ({
-            fill: colourOf(l[use].kernel),
-            text: codes.get(l[use].kernel) ?? "",
-            title: `${l.name}: ${l[use].kernel}; ${l[use].reason}`,
-          }),
-          "#0b0d10",
-        ),
-        legend: used.map((k) => ({
-          name: `${codes.get(k)} = ${kernelName(k)}`,
-          swatch: swatch({ colour: colourOf(k), symbol: SYMBOLS[1] }),
-        })),
-        finding: `“${v.label}”, ${use}: of ${v.layers.length} layers ${list(used.map((k) => `${n(k)} run ${runsDense(k) ? kernelName(k) : `sparse (${kernelName(k)})`}`))}.`,
-        note: "The reason for each is in the section on layers.",
-      };
-    }),
-  ];
 }
 
 export interface PictureGroup {

@@ -265,7 +265,16 @@ export function rows(options: RowOptions): string {
       data.filter((r) => r.expected !== undefined),
       { x: "expected", y: "dotAt", symbol: "diamond", stroke: "currentColor", strokeWidth: 1.75, r: 5 },
     ),
-    Plot.text(data, { x: () => 0, y: "nameAt", text: "label", textAnchor: "start", fill: "currentColor", ...halo }),
+    Plot.text(data, {
+      x: () => 0,
+      y: "nameAt",
+      text: "label",
+      textAnchor: "start",
+      fill: "currentColor",
+      lineWidth: 20,
+      textOverflow: "ellipsis",
+      ...halo,
+    }),
     Plot.text(data, {
       frameAnchor: "right",
       y: "nameAt",

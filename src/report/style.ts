@@ -16,10 +16,12 @@ p { margin: .5rem 0; max-width: 46rem; }
 small { font-size: .8125rem; }
 .verdict { font-size: 1.25rem; line-height: 1.35; font-weight: 600; margin: 1rem 0; max-width: none; }
 .verdict strong { color: var(--good); } .verdict.broken strong { color: var(--bad); }
-.promise { list-style: none; margin: 1rem 0; padding: 0; display: grid; gap: .5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 13.5rem), 1fr)); }
+.promise { list-style: none; margin: 1rem 0; padding: 0; display: grid; gap: .5rem; }
+@media (min-width: 30rem) { .promise { grid-template-columns: repeat(2, 1fr); } }
+@media (min-width: 52rem) { .promise { grid-template-columns: repeat(4, 1fr); } }
+.wide { overflow-x: auto; }
 .promise li { display: grid; grid-template-rows: 1fr auto auto; background: var(--panel); border-left: .3rem solid var(--good); padding: .6rem .8rem; }
-.promise li.broken { border-left-color: var(--bad); border-left-style: double; }
+.promise li.broken { border-left-color: var(--bad); }
 .promise b { display: block; font-size: 1.5rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .promise .kept { color: var(--good); font-weight: 600; } .promise .broken .kept { color: var(--bad); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9375rem; }
@@ -28,9 +30,9 @@ th, td { padding: .4rem .6rem .4rem 0; text-align: left; vertical-align: top; bo
   font-weight: normal; }
 thead th { font-size: .8125rem; color: var(--soft); vertical-align: bottom; line-height: 1.3; }
 tbody th { font-weight: 600; min-width: 7.5rem; }
-table + table, details { margin-top: .5rem; }
+div.wide + div.wide, details { margin-top: .5rem; }
 td, th[scope=row], dd, blockquote, .promise, p { overflow-wrap: anywhere; }
-.n { text-align: right; } td.n { white-space: nowrap; overflow-wrap: normal; } td small, th small { display: block; line-height: 1.35; font-weight: normal; }
+.n { text-align: right; } tr > .n + .n { padding-left: .4rem; } td.n { white-space: nowrap; overflow-wrap: normal; } td small, th small { display: block; line-height: 1.35; font-weight: normal; }
 tr.chosen > * { background: var(--panel); } tr.chosen > :first-child { box-shadow: inset .3rem 0 var(--good);
   padding-left: .7rem; }
 .loss { color: var(--bad); }
@@ -51,8 +53,9 @@ dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .
 dt { color: var(--soft); } dd { margin: 0; }
 pre { background: var(--panel); padding: .75rem .9rem; overflow: auto; font: .8125rem/1.5 ui-monospace, "DejaVu Sans Mono",
   Menlo, Consolas, monospace; white-space: pre-wrap; }
+#provenance table { max-width: 34rem; }
 summary { cursor: pointer; padding: .25rem 0; }
-@media (max-width: 46rem) {
+@media screen and (max-width: 54rem) {
   .cards thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .cards, .cards tbody, .cards tr, .cards caption { display: block; }
   .cards tr { border-bottom: 1px solid var(--line); padding: .6rem 0; }
@@ -60,6 +63,7 @@ summary { cursor: pointer; padding: .25rem 0; }
   .cards tr.chosen > :first-child { box-shadow: none; padding-left: 0; }
   .cards th, .cards td { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: .75rem; border: 0;
     padding: .1rem 0; text-align: left; }
+  .cards tr > .n + .n { padding-left: 0; }
   .cards tbody th { display: block; font-size: 1rem; }
   .cards td::before { content: attr(data-label); color: var(--soft); font-size: .875rem; white-space: normal; }
   .cards .n small { display: inline; margin-left: .35rem; }
@@ -71,7 +75,7 @@ summary { cursor: pointer; padding: .25rem 0; }
   :root { color-scheme: light; }
   html { font-size: 9.5pt; } body { max-width: none; padding: 0; }
   h2 { margin-top: 1.5rem; } tbody th { overflow-wrap: break-word; min-width: 8.5rem; }
-  h2, h3, h4, caption, thead { break-after: avoid; } figure, tr, li, blockquote, .promise li { break-inside: avoid; }
+  h2, h3, h4, caption, thead, summary { break-after: avoid; } .wide { overflow: visible; } figure, tr, li, blockquote, .promise li { break-inside: avoid; }
   .pictures { grid-template-columns: 1fr 1fr; } .samples { grid-template-columns: 1fr 1fr; }
   .promise { grid-template-columns: repeat(4, 1fr); } .samples, .pictures { gap: 1rem 2rem; }
   th, td { padding-right: .45rem; } figure { max-width: none; }

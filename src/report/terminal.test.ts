@@ -46,8 +46,8 @@ test("promise, table, recommendation, forecast, in 80 columns", () => {
       bytes, decode 1.42x and prefill 1.57x as fast as dense.
     Forecast: On this synthetic machine 4x1 pays from 50 % or less. Unstructured
       sparsity pays from 50 % or less in prefill and from 85 % in decode.
-    Measured on Synthetic CPU, no such machine, 2 threads, Node 20.20.2, in 4 min 41
-      s; medians of 15 interleaved rounds, below 1.00x is slower than dense."
+    Measured on Synthetic CPU, no such machine, 2 threads, Node 20.20.2, in 4 min
+      41 s; medians of 15 interleaved rounds, below 1.00x is slower than dense."
   `);
 });
 

@@ -57,7 +57,7 @@ function wrap(text: string, columns: number, indent = ""): string[] {
     if (line !== "") lines.push(line);
     line = indent;
   };
-  for (const word of plain(text).split(" ")) {
+  for (const word of figures.steady(plain(text)).split(" ")) {
     if (word === "") continue;
     const gap = line === "" || line === indent ? "" : " ";
     if (width(line) + gap.length + width(word) <= columns) {
@@ -71,7 +71,7 @@ function wrap(text: string, columns: number, indent = ""): string[] {
     }
   }
   if (line.trim() !== "") lines.push(line);
-  return lines;
+  return lines.map((l) => l.replaceAll("\u00a0", " "));
 }
 
 /** The first column gives way when there is no room; the others are figures. */

@@ -8,6 +8,9 @@ import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { writeFileAtomically } from "../formats/atomic.node.ts";
+import { LINEARS } from "../models/llama/block.ts";
+import { weightName } from "../models/llama/load.ts";
+import type { Model } from "../models/model.ts";
 import type { LayerFacts, Speeds } from "./choose.ts";
 import { profileKey } from "./machine.node.ts";
 import {
@@ -98,6 +101,16 @@ export interface MeasuredOptions extends MeasureOptions {
   /** bytes of all the layers of the model, as stored */
   readonly modelBytes: number;
   readonly folder?: string;
+}
+
+/** `measuredSpeeds` for a model: `createRunner(model, { speeds: machineSpeeds(model) })`. */
+export function machineSpeeds(model: Pick<Model, "config" | "weights">, options: Partial<MeasuredOptions> = {}) {
+  const { config, weights } = model;
+  let modelBytes = 0;
+  for (let i = 0; i < config.layers; i++) {
+    for (const name of LINEARS) modelBytes += weights.info(weightName(i, name)).bytes;
+  }
+  return measuredSpeeds({ modelBytes, ...options });
 }
 
 /**

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openSafetensors } from "../formats/safetensors.ts";
 import { encodeSafetensors, type NewTensor } from "../formats/safetensors-write.ts";
 import { memorySource } from "../formats/source.ts";
-import { type Driver, drive, type Said } from "./drive.ts";
+import { type Driver, drive, type Said, trainRecipe } from "./drive.ts";
 
 let cli: Driver;
 const at = (name: string): string => join(cli.folder, name);
@@ -257,5 +257,47 @@ describe.concurrent("the text", () => {
   test("to start from is too long for the context", async () => {
     const prompt = "the people of the United States ".repeat(80);
     expectError(await cli.run("generate", "tiny", "--prompt", prompt, "--json"), "prompt", /256|tokens/);
+  });
+});
+
+describe.concurrent("the recipe", () => {
+  test("that is not there, or not of the kind asked for, is refused and the field named", async () => {
+    expectError(await cli.run("train", "absent.yaml", "--json"), "absent.yaml", /a text file/);
+    writeFileSync(at("broken.yaml"), "kind: [train");
+    expectError(await cli.run("train", "broken.yaml", "--json"), "broken.yaml", /YAML or JSON/);
+    const recipe = trainRecipe({ out: "kept", text: "text.txt", validation: "text.txt" });
+    writeFileSync(at("field.yaml"), JSON.stringify({ ...recipe, rate: { ...recipe.rate, peak: "high" } }));
+    expectError(await cli.run("train", "field.yaml", "--json"), /field\.yaml, field rate\.peak/);
+    writeFileSync(at("kind.yaml"), JSON.stringify({ ...recipe, kind: "compress" }));
+    expectError(await cli.run("train", "kind.yaml", "--json"), /field kind/);
+  });
+
+  test("whose output folder exists, or whose texts are missing or short, is refused before any training", async () => {
+    const recipe = trainRecipe({ out: "kept", text: "text.txt", validation: "text.txt" });
+    writeFileSync(at("kept.yaml"), JSON.stringify(recipe));
+    expectError(await cli.run("train", "kept.yaml", "--json"), "kept", /a folder that exists/);
+    writeFileSync(
+      at("text.yaml"),
+      JSON.stringify({ ...recipe, out: "t", data: { ...recipe.data, train: ["no.txt"] } }),
+    );
+    expectError(await cli.run("train", "text.yaml", "--json"), "no.txt");
+    writeFileSync(at("short.yaml"), JSON.stringify({ ...recipe, out: "t", length: 4000, batch: 1 }));
+    expectError(await cli.run("train", "short.yaml", "--json"), /token/);
+    expect(readdirSync(cli.folder).filter((entry) => /^\.?t(\.|$)/.test(entry))).toEqual([]);
+  });
+
+  test("whose training diverges is stopped, and no model is written", async () => {
+    const recipe = trainRecipe({ out: "diverged", text: "text.txt", validation: "text.txt" });
+    const rate = { peak: 1e30, floor: 0, warmup: 0 };
+    writeFileSync(at("diverging.yaml"), JSON.stringify({ ...recipe, rate }));
+    expectError(await cli.run("train", "diverging.yaml", "--json"), /training, step \d/, /finite/, /learning rate/);
+    expect(readdirSync(cli.folder)).not.toContain("diverged");
+  });
+
+  test("of the main job, too; an output folder that exists stays", async () => {
+    writeFileSync(at("main.yaml"), "kind: compress\nmodle: tiny\n");
+    expectError(await cli.run("compress", "--recipe", "main.yaml", "--dry-run", "--json"), "main.yaml");
+    expectError(await cli.run("compress", "tiny", "-o", "kept", "--json"), "kept");
+    expect(readdirSync(at("kept"))).toEqual(["diary.txt"]);
   });
 });

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Driver, drive, root, type Said, someText } from "./drive.ts";
+import { type Driver, drive, root, type Said, someText, trainRecipe } from "./drive.ts";
 
 let cli: Driver;
 
@@ -168,6 +168,40 @@ describe("generate", () => {
     expect(said.code).toBe(0);
     expect(said.stdout.startsWith(`The people${greedy.text}\n`)).toBe(true);
     expect(said.stdout).toMatch(/\d+ tokens, [\d.]+ tokens\/s \(prompt \d+ tokens\)\n$/);
+  });
+});
+
+describe("the other commands' --json is one value, too", () => {
+  test("compress --dry-run says what it would do, and does nothing", async () => {
+    const before = readdirSync(cli.folder);
+    const plan = value(await cli.run("compress", "--dry-run", "--json", "-o", "planned"));
+    expect(plan).toMatchObject({ recipe: { kind: "compress", variants: expect.any(Array) }, output: "planned" });
+    expect((await cli.run("compress", "--dry-run", "-o", "planned")).stdout).toMatch(/^output {4}planned$/m);
+    expect(readdirSync(cli.folder)).toEqual(before);
+  });
+
+  test("forecast, bench and doctor give figures with the machine they were measured on", async () => {
+    const few = ["--prompt", "8", "--tokens", "2", "--rounds", "3", "--threads", "1", "--json"];
+    const facts = [
+      value(await cli.run("forecast", "tiny", "--seconds", "1", "--threads", "1", "--json")),
+      value(await cli.run("bench", "tiny", "tiny", ...few)),
+      value(await cli.run("doctor", "--threads", "1", "--json")),
+    ];
+    expect(facts[0]).toMatchObject({ recommendation: expect.any(String), decode: { model: expect.any(Array) } });
+    expect(facts[1]).toMatchObject({ kind: "bench", models: [{ model: "tiny" }, { model: "tiny" }] });
+    expect(facts[2]).toMatchObject({ simd: true, threads: 1 });
+    for (const f of facts) expect(f).toMatchObject({ provenance: { lacuna: expect.any(String), threads: 1 } });
+  });
+
+  test("train trains a recipe to a folder that evaluates", async () => {
+    const recipe = trainRecipe({ out: "trained", text: "calibrate.txt", validation: "test.txt" });
+    writeFileSync(join(cli.folder, "train.yaml"), JSON.stringify(recipe));
+    const record = value(await cli.run("train", "train.yaml", "--json")) as { history: { validationLoss: number }[] };
+    expect(record).toMatchObject({ resumedFrom: 0, tokens: 6 * 2 * 32 });
+    expect(record.history).toHaveLength(3);
+    const losses = record.history.map((h) => h.validationLoss);
+    expect(losses[2]).toBeLessThan(losses[0]);
+    expect(value(await cli.run("eval", "trained", "--text", "test.txt", "--json")).perplexity).toBeLessThan(2048);
   });
 });
 

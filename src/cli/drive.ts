@@ -114,3 +114,31 @@ export const textFile = (name: string): string => join(root, "models", "sotu", "
 /** The first `characters` of a shipped text. */
 export const someText = (name: string, characters: number): string =>
   readFileSync(textFile(name), "utf8").slice(0, characters);
+
+/** A training recipe of a moment, with a checkpoint every other step; paths are relative to where it is written. */
+export const trainRecipe = (files: { out: string; text: string; validation: string; steps?: number }) => ({
+  kind: "train",
+  out: files.out,
+  model: {
+    architectures: ["LlamaForCausalLM"],
+    model_type: "llama",
+    vocab_size: 2048,
+    hidden_size: 32,
+    intermediate_size: 64,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    max_position_embeddings: 64,
+    tie_word_embeddings: true,
+    torch_dtype: "bfloat16",
+  },
+  tokenizer: join(root, "models", "sotu"),
+  data: { train: [files.text], validation: [files.validation] },
+  seed: 1,
+  batch: 2,
+  length: 32,
+  steps: files.steps ?? 6,
+  rate: { peak: 3e-3, floor: 1e-4, warmup: 2 },
+  every: { evaluate: 2, checkpoint: 2 },
+  validationWindows: 4,
+});

@@ -7,6 +7,7 @@
 
 import { exp, ln } from "../core/elementary.ts";
 import { parallel } from "../core/engine.ts";
+import { demand } from "../core/errors.ts";
 import { outside } from "../core/scope.ts";
 import { type Tensor, zeros } from "../core/tensor.ts";
 import { adamw } from "../kernels/optimiser/index.ts";
@@ -50,12 +51,16 @@ export class AdamW {
     this.second = outside(() => parameters.map((p) => zeros(p.value.shape)));
   }
 
-  /** One step; returns the gradients' global norm before clipping. Throws on a norm that is not finite. */
+  /** One step; returns the gradients' global norm before clipping. A `LacunaError` when that is not finite. */
   step(gradients: readonly Tensor[], rate: number): number {
     const { beta1, beta2, eps, weightDecay, clip } = this.options;
     const norm = Math.sqrt(gradients.reduce((sum, g) => sum + totalSquares(g), 0));
-    if (!Number.isFinite(norm))
-      throw new Error(`AdamW: gradient norm ${norm} at step ${this.steps + 1}; lower the learning rate`);
+    demand(Number.isFinite(norm), () => ({
+      about: `training, step ${this.steps + 1}`,
+      expected: "a finite gradient norm",
+      got: String(norm),
+      hint: "Lower the learning rate, or warm up longer.",
+    }));
     const shrink = clip > 0 && norm > clip ? clip / norm : 1;
     this.steps++;
     const c1 = 1 / (1 - power(beta1, this.steps));

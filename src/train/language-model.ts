@@ -3,7 +3,7 @@
  * with its training record. A stopped run resumes from its checkpoints beside the output folder.
  */
 import { createHash } from "node:crypto";
-import { readFile, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { exp } from "../core/elementary.ts";
 import { memory, parallel, scratch } from "../core/engine.ts";
@@ -21,6 +21,7 @@ import { convert } from "../kernels/convert/index.ts";
 import { parseLlamaConfig } from "../models/llama/config.ts";
 import { assembleLlama, forwardLogits, ropeTables } from "../models/llama/model.ts";
 import { freshParameters } from "../models/llama/parameters.ts";
+import { readText } from "../models/model.ts";
 import { crossEntropy } from "../nn/ops/loss.ts";
 import { AdamW, type Parameter } from "../nn/optimiser.ts";
 import { type CheckpointState, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
@@ -62,7 +63,7 @@ async function documents(
 ): Promise<{ train: readonly TextDocument[]; validation: readonly TextDocument[] }> {
   if ("source" in recipe.data) return loadSotu();
   const read = (paths: readonly string[]): Promise<TextDocument[]> =>
-    Promise.all(paths.map(async (p) => ({ name: basename(p), text: await readFile(resolve(base, p), "utf8") })));
+    Promise.all(paths.map(async (p) => ({ name: basename(p), text: await readText(resolve(base, p)) })));
   return { train: await read(recipe.data.train), validation: await read(recipe.data.validation) };
 }
 

@@ -5,6 +5,7 @@
  * of the step number and of the optimiser's state, so a run that was stopped goes on with the same bits.
  */
 
+import { demand } from "../core/errors.ts";
 import { scope } from "../core/scope.ts";
 import { valueAndGrad } from "../core/tape.ts";
 import type { Tensor } from "../core/tensor.ts";
@@ -33,7 +34,10 @@ export interface LoopOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Runs from the optimiser's step count to `rate.steps`. Throws the signal's reason when aborted, between two steps. */
+/**
+ * Runs from the optimiser's step count to `rate.steps`. Throws the signal's reason when aborted, between two steps, and a
+ * `LacunaError` when the loss is no longer finite.
+ */
 export async function trainLoop(task: Task, options: LoopOptions): Promise<void> {
   const { rate, afterStep, signal } = options;
   const { optimiser } = task;
@@ -44,8 +48,12 @@ export async function trainLoop(task: Task, options: LoopOptions): Promise<void>
     const report = scope((): StepReport => {
       const { value, gradients } = valueAndGrad(() => task.loss(step), wrt);
       const loss = value.item();
-      if (!Number.isFinite(loss))
-        throw new Error(`training: loss ${loss} at step ${step + 1}; lower the learning rate`);
+      demand(Number.isFinite(loss), () => ({
+        about: `training, step ${step + 1}`,
+        expected: "a finite loss",
+        got: String(loss),
+        hint: "Lower the learning rate, or warm up longer.",
+      }));
       const lr = rateAt(step, rate);
       const gradientNorm = optimiser.step(gradients, lr);
       return { step: step + 1, steps: rate.steps, loss, rate: lr, gradientNorm };

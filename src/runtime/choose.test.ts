@@ -3,7 +3,7 @@ import { initSync, shutdown } from "../core/engine.ts";
 import { outside } from "../core/scope.ts";
 import { tensor } from "../core/tensor.ts";
 import { chooseLayer, defaultRules, type LayerFacts, layerFacts, type Speeds } from "./choose.ts";
-import { drawnWeight } from "./profile.ts";
+import { drawnWeight } from "./drawn.ts";
 
 beforeAll(() => initSync({ threads: 1 }));
 afterAll(shutdown);

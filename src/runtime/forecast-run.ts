@@ -14,9 +14,10 @@ import type { LlamaConfig } from "../models/llama/config.ts";
 import { ropeTables } from "../models/llama/model.ts";
 import { KvCache } from "./cache.ts";
 import type { Speeds, Use, WeightShape } from "./choose.ts";
+import { activations, drawnTensor } from "./drawn.ts";
 import { type Form, RunLayer } from "./layer.ts";
 import { prefillChunk, type RunBlock, type RunModel } from "./prefill.ts";
-import { activations, drawnTensor, type Shares } from "./profile.ts";
+import type { Shares } from "./profile.ts";
 import { Stepper } from "./step.ts";
 import { cleanRounds, interleave, pairedRatio, spread, type TimingOptions, type Variant } from "./timing.ts";
 
@@ -147,7 +148,7 @@ export async function measureShares(
   ].map((v) => ({ name: v.name, run: () => fusion(true, v.run) }));
   try {
     if (context > 0) prefillChunk(run, cache, ids.subarray(0, context), 0, false);
-    const t = await interleave(variants, { rounds: 15, slice: 4, warmUp: 10, ...options });
+    const t = await interleave(variants, { rounds: 31, slice: 3, warmUp: 10, fewest: 7, ...options });
     const [wholes, ends, layers] = t.variants.map((v) => v.times);
     const scale = config.layers / blocks;
     const share = cleanRounds(wholes, ends, layers).map(

@@ -11,6 +11,7 @@ import type { ElementType } from "../kernels/dense/element.ts";
 import { LINEARS } from "../models/llama/block.ts";
 import type { LlamaConfig } from "../models/llama/config.ts";
 import { MANY, type Use, type WeightShape } from "./choose.ts";
+import { quotaOfDensity } from "./drawn.ts";
 import { linearShapes, measureShares, shapeName, sharesName } from "./forecast-run.ts";
 import { recommend } from "./forecast-words.ts";
 import type { SparseForm } from "./layer.ts";
@@ -22,7 +23,6 @@ import {
   measureCell,
   type Profile,
   profileSpeeds,
-  quotaOfDensity,
   type Shares,
   sparseName,
   storedBytes,
@@ -265,11 +265,12 @@ export async function forecast(config: LlamaConfig, options: ForecastOptions = {
   let measured = 0;
 
   // Dense forms first: the shares are measured on a model made of the best of them.
-  const tasks: { readonly label: string; run(budget: number): Promise<void> }[] = [];
-  const need = (label: string, known: () => boolean, run: (budget: number) => Promise<unknown>): void => {
+  const tasks: { readonly label: string; readonly weight: number; run(budget: number): Promise<void> }[] = [];
+  const need = (label: string, known: () => boolean, run: (budget: number) => Promise<unknown>, weight = 1): void => {
     if (known()) return;
     tasks.push({
       label,
+      weight,
       run: async (budget) => {
         measured++;
         await run(budget);
@@ -300,6 +301,8 @@ export async function forecast(config: LlamaConfig, options: ForecastOptions = {
         const speeds = profileSpeeds(profile, footprint);
         profile.shares[name] = await measureShares(config, type, use, tokens, speeds, { budget, signal });
       },
+      // One figure that all others of its use hang on.
+      SHARES_WEIGHT,
     );
   }
   for (const pattern of PATTERNS) {
@@ -320,10 +323,13 @@ export async function forecast(config: LlamaConfig, options: ForecastOptions = {
     }
   }
   try {
-    for (let i = 0; i < tasks.length; i++) {
+    const all = tasks.reduce((sum, t) => sum + t.weight, 0);
+    let ahead = all;
+    for (const task of tasks) {
       signal?.throwIfAborted();
-      onProgress?.(i / tasks.length, tasks[i].label);
-      await tasks[i].run(Math.max(1, left() / (tasks.length - i)));
+      onProgress?.(1 - ahead / all, task.label);
+      await task.run(Math.max(1, (left() * task.weight) / ahead));
+      ahead -= task.weight;
     }
   } finally {
     // What was measured before an abort is good for the next time.
@@ -364,6 +370,8 @@ export async function forecast(config: LlamaConfig, options: ForecastOptions = {
 
 /** With less time than this for one shape, pattern and use, the coarse grid is measured. */
 const FULL_GRID_MS = 150;
+/** How much more time the shares get than one shape's cell. */
+const SHARES_WEIGHT = 4;
 
 /** The whole model's forecast ratio at a pattern and sparsity, interpolated in time; undefined outside of the grid. */
 export function forecastRatio(f: UseForecast, pattern: string, sparsity: number): number | undefined {

@@ -6,20 +6,16 @@ import { sparseMatrix } from "../core/compute/sparse.ts";
 import { initSync, memory, shutdown } from "../core/engine.ts";
 import { nmViolation } from "../kernels/sparse/streams.ts";
 import { tinyModel } from "../models/llama/tiny.ts";
+import { denseStack, drawnWeight, gridDensity, quotaOfDensity, sparseStack } from "./drawn.ts";
 import { profileKey } from "./machine.node.ts";
 import {
   type Cell,
   cellName,
-  denseStack,
-  drawnWeight,
   emptyProfile,
   footprintOf,
-  gridDensity,
   measureCell,
   type ProfileKey,
   profileSpeeds,
-  quotaOfDensity,
-  sparseStack,
 } from "./profile.ts";
 import { cacheFolder, machineSpeeds, profilePath, readProfile, writeProfile } from "./profile-cache.node.ts";
 import { createRunner } from "./runner.ts";

@@ -4,8 +4,8 @@ import { init, shutdown } from "../../core/engine.ts";
 import { stream } from "../../core/random.ts";
 import { valueAndGrad } from "../../core/tape.ts";
 import { full, type Tensor, tensor } from "../../core/tensor.ts";
-import { add, addRow, mul, reshape, scale, siluGate, sub } from "./elementwise.ts";
 import { attention, rope } from "./attention.ts";
+import { add, addRow, mul, reshape, scale, siluGate, sub } from "./elementwise.ts";
 import { embedding } from "./embedding.ts";
 import { linear } from "./linear.ts";
 import { crossEntropy, distillation, total } from "./loss.ts";
@@ -18,12 +18,18 @@ let draws = 0;
 function random(shape: readonly number[], size = 1): Tensor {
   const s = stream(11, `ops-test-${draws++}`);
   const n = shape.reduce((a, b) => a * b, 1);
-  return tensor(Float32Array.from({ length: n }, (_, i) => size * s.normal(i)), shape);
+  return tensor(
+    Float32Array.from({ length: n }, (_, i) => size * s.normal(i)),
+    shape,
+  );
 }
 
 /** A loss with a different weight on each output, so that no gradient cancels by symmetry. */
 function weigh(y: Tensor): Tensor {
-  const w = tensor(Float32Array.from({ length: y.size }, (_, i) => Math.cos(1 + 0.7 * i)), y.shape);
+  const w = tensor(
+    Float32Array.from({ length: y.size }, (_, i) => Math.cos(1 + 0.7 * i)),
+    y.shape,
+  );
   return reshape(linear(reshape(mul(y, w), [1, y.size]), full([1, y.size], 1)), [1]);
 }
 
@@ -45,7 +51,9 @@ function check(inputs: readonly Tensor[], f: () => Tensor, tolerance = 4e-3): vo
       const down = f().item();
       x.f32[i] = x0;
       const want = (up - down) / (2 * h);
-      expect(Math.abs(g[i] - want), `input ${k}, element ${i}: ${g[i]} against ${want}`).toBeLessThan(tolerance * Math.max(1, Math.abs(want)));
+      expect(Math.abs(g[i] - want), `input ${k}, element ${i}: ${g[i]} against ${want}`).toBeLessThan(
+        tolerance * Math.max(1, Math.abs(want)),
+      );
     }
   });
 }

@@ -19,7 +19,7 @@ import { encodeFor, loadModel, type Model, readText } from "../models/model.ts";
 import { type ForecastRecord, forecast, forecastRatio } from "../runtime/forecast.ts";
 import { generate } from "../runtime/generate.ts";
 import { provenance } from "../runtime/machine.node.ts";
-import { measuredSpeeds } from "../runtime/profile-cache.node.ts";
+import { machineSpeeds } from "../runtime/profile-cache.node.ts";
 import { createRunner, type Runner } from "../runtime/runner.ts";
 import type { CompressRecipe, VariantRecipe } from "./recipe.ts";
 import type { Bytes, CompressRecord, CurvePoint, LayerRow, PromiseLine, VariantResult, VariantSpec } from "./record.ts";
@@ -363,7 +363,7 @@ async function timeAll(
 ): Promise<VariantResult[]> {
   const runners: Runner[] = [];
   try {
-    const speeds = measuredSpeeds({ modelBytes: 2 * foreseen.model.prunable, signal });
+    const speeds = machineSpeeds(made[0].model, { signal });
     for (const m of made)
       runners.push(await createRunner(m.model, { kernels: m.spec ? "auto" : "dense", speeds, signal }));
     const speed = await compareSpeed(runners, { ...recipe.speed, signal, onProgress: tick });

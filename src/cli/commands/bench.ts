@@ -1,10 +1,8 @@
 /** `lacuna bench <model> [others...]`: tokens per second side by side, in one interleaved run. */
 import { initSync } from "../../core/engine.ts";
 import { compareSpeed } from "../../evaluate/speed.ts";
-import { llamaPrunable } from "../../models/llama/config.ts";
-import type { Model } from "../../models/model.ts";
 import { provenance } from "../../runtime/machine.node.ts";
-import { measuredSpeeds } from "../../runtime/profile-cache.node.ts";
+import { machineSpeeds } from "../../runtime/profile-cache.node.ts";
 import { createRunner, type Runner } from "../../runtime/runner.ts";
 import type { Spread } from "../../runtime/timing.ts";
 import { type Command, wholeNumber } from "../command.ts";
@@ -19,9 +17,6 @@ interface Options {
   readonly rounds: number;
   readonly json?: boolean;
 }
-
-const layerBytes = (model: Model): number =>
-  llamaPrunable(model.config).reduce((n, name) => n + model.weights.info(name).bytes, 0);
 
 const spreadText = (s: Spread, digits: number): string =>
   `${s.median.toFixed(digits)} (${s.low.toFixed(digits)} to ${s.high.toFixed(digits)})`;
@@ -47,7 +42,7 @@ export const bench: Command = {
             for (const name of names) {
               console.progress(`loading ${name}`, runners.length / names.length);
               const model = await openModel(name, console);
-              const speeds = measuredSpeeds({ modelBytes: layerBytes(model), signal: console.signal });
+              const speeds = machineSpeeds(model, { signal: console.signal });
               runners.push(await createRunner(model, { speeds, signal: console.signal }));
             }
             const left = timeLeft();

@@ -1,6 +1,7 @@
 /** `lacuna generate <model> --prompt p`: streams text, then says how fast it came. */
 import { initSync } from "../../core/engine.ts";
 import { generate as generateText } from "../../runtime/generate.ts";
+import { machineSpeeds } from "../../runtime/profile-cache.node.ts";
 import { createRunner } from "../../runtime/runner.ts";
 import { type Command, realNumber, wholeNumber } from "../command.ts";
 import { openModel } from "../model.ts";
@@ -34,7 +35,7 @@ export const generate: Command = {
         run(options, async (console) => {
           if (options.threads) initSync({ threads: options.threads });
           const model = await openModel(name, console);
-          const runner = await createRunner(model, { signal: console.signal });
+          const runner = await createRunner(model, { speeds: machineSpeeds(model), signal: console.signal });
           const { tokens, temperature, topK, topP, seed } = options;
           const generation = generateText(runner, options.prompt, {
             tokens,

@@ -59,10 +59,10 @@ async function bundle(): Promise<string> {
   return out;
 }
 
-/** A command line to drive; with `script`, that one instead of a fresh build. */
-export async function drive(script?: string): Promise<Driver> {
-  const built = script === undefined ? await bundle() : undefined;
-  const main = script ?? join(built as string, "cli", "main.js");
+/** A command line to drive, freshly built. */
+export async function drive(): Promise<Driver> {
+  const built = await bundle();
+  const main = join(built, "cli", "main.js");
   const folder = mkdtempSync(join(tmpdir(), "lacuna-drive-"));
   const running = new Set<ChildProcess>();
   const start = (...args: string[]): Running => {
@@ -103,7 +103,7 @@ export async function drive(script?: string): Promise<Driver> {
     dispose() {
       for (const child of running) child.kill("SIGKILL");
       rmSync(folder, { recursive: true, force: true });
-      if (built) rmSync(built, { recursive: true, force: true });
+      rmSync(built, { recursive: true, force: true });
     },
   };
 }

@@ -55,7 +55,7 @@ export function canThread(): boolean {
   return typeof SharedArrayBuffer !== "undefined" && isolated !== false;
 }
 
-/** Starts the engine. Throws when it runs already with other options. */
+/** Starts the engine; one that runs already is shut down first, and its tensors are lost. */
 export function initSync(options: EngineOptions = {}): void {
   const threads = options.threads ?? coreCount();
   if (!Number.isInteger(threads) || threads < 1 || threads > 64) {

@@ -13,6 +13,6 @@ try {
 } catch (error) {
   console.error(`no test report: ${error.message}`);
 }
-if (status !== "0" && failed === 0) failed = 1;
+if ((status !== "0" || passed === 0) && failed === 0) failed = 1;
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
 process.exit(failed > 0 || passed === 0 ? 1 : 0);

@@ -1,6 +1,6 @@
 /**
  * Kills `lacuna train` and `lacuna prune` at random moments and looks at what is left:
- * `npx tsx tools/kill-trials.ts [--trials 20] [--seed 1] [--record]`, after `npm run build`.
+ * `npx tsx tools/kill-trials.ts [--trials 20] [--seed 1] [--record]`.
  *
  * A killed training is started again until it ends; its weights must be, byte for byte, those of one that nobody killed.
  * After a killed pruning there is no folder, or a whole one of the right bytes; a leftover is refused as a model; and the
@@ -201,9 +201,7 @@ if (process.argv[1]?.endsWith("kill-trials.ts")) {
   });
   const trials = Number(values.trials);
   const seed = Number(values.seed);
-  const script = join(root, "dist", "cli", "main.js");
-  if (!existsSync(script)) throw new Error("dist/cli/main.js is not there; run `npm run build` first");
-  const cli = await drive(script);
+  const cli = await drive();
   try {
     const train = await killTraining(cli, trials, seed);
     const prune = await killPruning(cli, trials, seed);

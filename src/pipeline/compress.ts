@@ -4,7 +4,7 @@
  * It decides nothing of its own: what is pruned stands in the recipe, what computes a layer is the runtime's choice,
  * and every figure is measured on the packed folder as it was read back. The output folder appears whole or not at all.
  */
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { inspect } from "../evaluate/inspect.ts";
 import { perplexity } from "../evaluate/perplexity.ts";
 import type { PerplexityResult } from "../evaluate/protocol.ts";
@@ -326,7 +326,8 @@ export async function compress(
         stages: stages.times,
         recipe,
         model: {
-          folder: dense.folder,
+          // The name only: a record travels, a machine's paths do not.
+          folder: basename(dense.folder),
           parameters: [...dense.weights.names].reduce(
             (n, name) => n + dense.weights.info(name).shape.reduce((a, b) => a * b, 1),
             0,

@@ -3,7 +3,7 @@
  * `npx tsx tools/figures.ts`. Nobody types a figure by hand; a test checks that the pages are up to date.
  */
 import { readFile, writeFile } from "node:fs/promises";
-import type { CompressRecord, Spread } from "../src/pipeline/record.ts";
+import type { CompressRecord, SpeedRow } from "../src/pipeline/record.ts";
 
 const results = new URL("../results/", import.meta.url);
 
@@ -14,7 +14,11 @@ async function record<T>(name: string): Promise<T | null> {
   );
 }
 
-const times = (s: Spread): string => `${s.median.toFixed(2)} (${s.low.toFixed(2)} to ${s.high.toFixed(2)})`;
+const times = (row: SpeedRow): string => {
+  const { median, low, high } = row.ratio;
+  const seeds = row.perSeed ? `; ${row.perSeed.map((x) => x.toFixed(2)).join(", ")} seed by seed` : "";
+  return `${median.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)}${seeds})`;
+};
 
 function promise(r: CompressRecord): string {
   const dense = r.variants[0];
@@ -28,8 +32,8 @@ function promise(r: CompressRecord): string {
       dense.quality.perplexity.toFixed(2),
       `${best.quality.perplexity.toFixed(2)}, ${best.ratio.toFixed(3)} times dense (${ratios.map((x) => x.toFixed(3)).join(", ")} over ${ratios.length} seeds)`,
     ],
-    ["decode, over the best dense", "1", times(best.decode.ratio)],
-    ["prefill, over the best dense", "1", times(best.prefill.ratio)],
+    ["decode, over the best dense", "1", times(best.decode)],
+    ["prefill, over the best dense", "1", times(best.prefill)],
     ["bytes of the pruned layers, over BF16", "1", best.bytes.share.toFixed(3)],
   ];
   return [

@@ -21,8 +21,18 @@ import { generate } from "../runtime/generate.ts";
 import { provenance } from "../runtime/machine.node.ts";
 import { machineSpeeds } from "../runtime/profile-cache.node.ts";
 import { createRunner, type Runner } from "../runtime/runner.ts";
+import { type Spread, spread } from "../runtime/timing.ts";
 import type { CompressRecipe, VariantRecipe } from "./recipe.ts";
-import type { Bytes, CompressRecord, CurvePoint, LayerRow, PromiseLine, VariantResult, VariantSpec } from "./record.ts";
+import type {
+  Bytes,
+  CompressRecord,
+  CurvePoint,
+  LayerRow,
+  PromiseLine,
+  SpeedRow,
+  VariantResult,
+  VariantSpec,
+} from "./record.ts";
 
 export interface CompressOptions extends FolderOptions {
   /** folder that the recipe's paths are relative to */
@@ -137,10 +147,12 @@ async function sampleOf(runner: Runner, recipe: CompressRecipe, seed: number): P
   return text;
 }
 
+/** A variant as it was read back, one model and one quality a seed. */
 interface Made {
   readonly label: string;
   readonly spec: VariantSpec | null;
-  readonly model: Model;
+  readonly models: readonly Model[];
+  /** of the first seed */
   readonly folder?: string;
   readonly qualities: readonly PerplexityResult[];
 }
@@ -154,17 +166,24 @@ const slug = (label: string): string =>
 
 function promiseLines(recipe: CompressRecipe, v: VariantResult): PromiseLine[] {
   const bounds = recipe.promise;
-  const line = (what: string, bound: number, atMost: boolean, value: number): PromiseLine => ({
+  const line = (
+    what: string,
+    bound: number,
+    atMost: boolean,
+    value: number,
+    perSeed?: readonly number[],
+  ): PromiseLine => ({
     what,
     bound,
     atMost,
     value,
     kept: atMost ? value <= bound : value >= bound,
+    ...(perSeed && perSeed.length > 1 && { perSeed }),
   });
   return [
-    line("perplexity over dense", bounds.perplexityRatio, true, v.ratio),
-    line("decode over the best dense", bounds.decode, false, v.decode.ratio.median),
-    line("prefill over the best dense", bounds.prefill, false, v.prefill.ratio.median),
+    line("perplexity over dense", bounds.perplexityRatio, true, v.ratio, v.ratios),
+    line("decode over the best dense", bounds.decode, false, v.decode.ratio.median, v.decode.perSeed),
+    line("prefill over the best dense", bounds.prefill, false, v.prefill.ratio.median, v.prefill.perSeed),
     line("bytes of the prunable weights over BF16", bounds.bytesShare, true, v.bytes.share),
   ];
 }
@@ -260,14 +279,15 @@ export async function compress(
         {
           label: "dense",
           spec: null,
-          model: dense,
+          models: [dense],
           qualities: [await stages.run("dense, long text", WEIGHT.evaluate, (t) => score(dense, texts.table, t))],
         },
       ];
       for (const v of recipe.variants) {
         const qualities: PerplexityResult[] = [];
-        let kept: { model: Model; folder: string; achieved: number } | undefined;
-        for (const [i, seed] of recipe.seeds.entries()) {
+        const models: Model[] = [];
+        let first: { folder: string; achieved: number } | undefined;
+        for (const seed of recipe.seeds) {
           const many = recipe.seeds.length > 1 ? `, seed ${seed}` : "";
           let variant: PrunedModel = await stages.run(`${v.label}: prune${many}`, WEIGHT.prune, (tick) =>
             prune(dense, {
@@ -303,17 +323,11 @@ export async function compress(
           qualities.push(
             await stages.run(`${v.label}: evaluate${many}`, WEIGHT.evaluate, (t) => score(reloaded, texts.table, t)),
           );
-          if (i === 0) kept = { model: reloaded, folder: at, achieved: variant.report.achieved };
-          else await reloaded.weights.close();
+          models.push(reloaded);
+          first ??= { folder: at, achieved: variant.report.achieved };
         }
-        if (kept)
-          made.push({
-            label: v.label,
-            spec: specOf(v, kept.achieved),
-            model: kept.model,
-            folder: kept.folder,
-            qualities,
-          });
+        if (first)
+          made.push({ label: v.label, spec: specOf(v, first.achieved), models, folder: first.folder, qualities });
       }
 
       const variants = await stages.run("speed", WEIGHT.speed, (tick) => timeAll(made, recipe, foreseen, stop, tick));
@@ -347,14 +361,28 @@ export async function compress(
       await writeFile(join(folder, "compress.json"), `${JSON.stringify(record, null, 2)}\n`);
       for (const [name, text] of Object.entries(options.render?.(record) ?? {}))
         await writeFile(join(folder, name), text);
-      for (const m of made.slice(1)) await m.model.weights.close();
+      for (const m of made.slice(1)) for (const model of m.models) await model.weights.close();
     },
     options,
   );
   return record;
 }
 
-/** Times all variants in one interleaved run and puts their rows together. */
+/** One spread of several models': the median of medians, the outermost quartiles. */
+function pooled(spreads: readonly Spread[]): Spread {
+  if (spreads.length === 1) return spreads[0];
+  const of = (f: (s: Spread) => number): number[] => spreads.map(f);
+  return {
+    median: spread(of((s) => s.median)).median,
+    low: Math.min(...of((s) => s.low)),
+    high: Math.max(...of((s) => s.high)),
+    min: Math.min(...of((s) => s.min)),
+    max: Math.max(...of((s) => s.max)),
+    repeats: spreads[0].repeats,
+  };
+}
+
+/** Times every seed of all variants in one interleaved run and puts their rows together. */
 async function timeAll(
   made: readonly Made[],
   recipe: CompressRecipe,
@@ -364,20 +392,30 @@ async function timeAll(
 ): Promise<VariantResult[]> {
   const runners: Runner[] = [];
   try {
-    const speeds = machineSpeeds(made[0].model, { signal });
-    for (const m of made)
-      runners.push(await createRunner(m.model, { kernels: m.spec ? "auto" : "dense", speeds, signal }));
+    const speeds = machineSpeeds(made[0].models[0], { signal });
+    for (const { models, spec } of made)
+      for (const model of models)
+        runners.push(await createRunner(model, { kernels: spec ? "auto" : "dense", speeds, signal }));
     const speed = await compareSpeed(runners, { ...recipe.speed, signal, onProgress: tick });
     const rows: VariantResult[] = [];
-    for (const [i, m] of made.entries()) {
-      const { bytes, achieved, achievedAll } = await storedFacts(m.model);
+    let start = 0;
+    for (const m of made) {
+      const runner = runners[start];
+      const timed = speed.slice(start, start + m.models.length);
+      start += m.models.length;
+      const { bytes, achieved, achievedAll } = await storedFacts(m.models[0]);
       const quality = m.qualities[0];
       const mean = (f: (q: PerplexityResult) => number): number =>
         m.qualities.reduce((n, q) => n + f(q), 0) / m.qualities.length;
       const ratios = m.qualities.map((q) => q.perplexity / made[0].qualities[0].perplexity);
-      const forecastOf = (use: "decode" | "prefill"): { forecast?: number } => {
-        const ratio = m.spec ? forecastRatio(foreseen[use], m.spec.pattern, achieved) : undefined;
-        return ratio === undefined ? {} : { forecast: ratio };
+      const row = (use: "decode" | "prefill"): SpeedRow => {
+        const forecast = m.spec ? forecastRatio(foreseen[use], m.spec.pattern, achieved) : undefined;
+        return {
+          tokensPerSecond: pooled(timed.map((t) => t[use].tokensPerSecond)),
+          ratio: pooled(timed.map((t) => t[use].ratio)),
+          ...(timed.length > 1 && { perSeed: timed.map((t) => t[use].ratio.median) }),
+          ...(forecast !== undefined && { forecast }),
+        };
       };
       rows.push({
         label: m.label,
@@ -388,12 +426,12 @@ async function timeAll(
         ratio: ratios.reduce((a, b) => a + b, 0) / ratios.length,
         ratios,
         bytes,
-        residentBytes: runners[i].bytes.resident,
-        bytesPerToken: runners[i].bytes.perToken,
-        decode: { ...speed[i].decode, ...forecastOf("decode") },
-        prefill: { ...speed[i].prefill, ...forecastOf("prefill") },
-        layers: await layerRows(m.model, runners[i]),
-        sample: await sampleOf(runners[i], recipe, recipe.seeds[0]),
+        residentBytes: runner.bytes.resident,
+        bytesPerToken: runner.bytes.perToken,
+        decode: row("decode"),
+        prefill: row("prefill"),
+        layers: await layerRows(m.models[0], runner),
+        sample: await sampleOf(runner, recipe, recipe.seeds[0]),
         ...(m.folder && { folder: m.folder }),
       });
     }

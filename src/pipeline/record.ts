@@ -54,6 +54,8 @@ export interface SpeedRow {
   readonly tokensPerSecond: Spread;
   /** paired with the dense model, over the rounds of one interleaved run; 1 for the dense model itself */
   readonly ratio: Spread;
+  /** the medians of `ratio`, seed by seed, when there are several; `ratio` is then their median with the outermost quartiles */
+  readonly perSeed?: readonly number[];
   /** what the forecast said for the whole model, if it covers this pattern and sparsity */
   readonly forecast?: number;
 }
@@ -88,6 +90,8 @@ export interface PromiseLine {
   readonly bound: number;
   readonly atMost: boolean;
   readonly value: number;
+  /** seed by seed, when there are several */
+  readonly perSeed?: readonly number[];
   readonly kept: boolean;
 }
 

@@ -193,6 +193,16 @@ describe("the page of a whole record", () => {
   });
 });
 
+test("with several seeds, each line says how far they lie apart", () => {
+  const record = syntheticRecord();
+  const promise = record.promise.map((p, i) => (i === 0 ? { ...p, perSeed: [1.061, 1.094, 1.083] } : p));
+  const lines = pageOf({ ...record, promise })
+    .all(".promise li")
+    .map(words);
+  expect(lines[0]).toContain("1.061 to 1.094 over 3 seeds");
+  expect(lines[1]).not.toContain("seeds");
+});
+
 test("a broken promise leads, with the line that broke it", () => {
   const record = syntheticRecord();
   const promise = record.promise.map((p, i) => (i === 1 ? { ...p, value: 1.2996, kept: false } : p));

@@ -20,6 +20,7 @@ import {
   recipeText,
   recommendationSentence,
   recommendedVariant,
+  seedsText,
   valueText,
 } from "./words.ts";
 
@@ -32,7 +33,7 @@ ${
   html`<ul class="promise">${record.promise.map(
     (line) => html`
 <li${!line.kept && html` class="broken"`}>${line.what}<b>${valueText(line)}</b>
-<span><span class="kept">${line.kept ? "✓ kept" : "✗ not kept"}</span>: ${boundText(line)}</span></li>`,
+<span><span class="kept">${line.kept ? "✓ kept" : "✗ not kept"}</span>: ${boundText(line)}${seedsText(line)}</span></li>`,
   )}</ul>`
 }
 <p>${figures.steady(recommendationSentence(record))}</p>

@@ -5,7 +5,7 @@
  */
 import type { CompressRecord, SpeedRow } from "../pipeline/record.ts";
 import * as figures from "./figures.ts";
-import { boundText, promiseKept, promiseSentence, recommendationSentence, valueText } from "./words.ts";
+import { boundText, promiseKept, promiseSentence, recommendationSentence, seedsText, valueText } from "./words.ts";
 
 export interface TerminalOptions {
   /** ANSI colours; default none */
@@ -101,7 +101,9 @@ export function reportText(record: CompressRecord, columns: number, options: Ter
   const widest = Math.max(0, ...whats.map(width));
   for (const [i, line] of record.promise.entries()) {
     const word = line.kept ? paint(32, "kept    ") : paint(31, "not kept");
-    lines.push(`  ${word}  ${padEnd(whats[i], widest)}  ${padStart(valueText(line), 8)}  ${boundText(line)}`);
+    const bound = boundText(line);
+    const seeds = widest + 24 + bound.length + seedsText(line).length <= room ? seedsText(line) : "";
+    lines.push(`  ${word}  ${padEnd(whats[i], widest)}  ${padStart(valueText(line), 8)}  ${bound}${seeds}`);
   }
 
   const quartiles = room >= WIDE_ENOUGH;

@@ -28,6 +28,13 @@ export function boundText(line: PromiseLine): string {
 
 export const valueText = (line: PromiseLine): string => against(line.value, line.bound).value;
 
+/** ", 1.084 to 1.093 over 3 seeds"; empty with one seed. */
+export function seedsText(line: PromiseLine): string {
+  const values = line.perSeed ?? [];
+  if (values.length < 2) return "";
+  return `, ${Math.min(...values).toFixed(3)} to ${Math.max(...values).toFixed(3)} over ${values.length} seeds`;
+}
+
 export const promiseKept = (record: CompressRecord): boolean =>
   record.promise.length > 0 && record.promise.every((line) => line.kept);
 

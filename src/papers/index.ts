@@ -1,0 +1,12 @@
+/**
+ * The experiments that exist: paper number -> experiment, loaded when it is asked for.
+ *
+ * To add a paper, write `src/papers/NN-slug.ts` with a default export and add its line here.
+ */
+import type { Experiment } from "./contract.ts";
+
+type Load = () => Promise<{ readonly default: Experiment }>;
+
+export const experiments: Readonly<Record<number, Load>> = {
+  // 36: () => import("./36-dsnot.ts"),
+};

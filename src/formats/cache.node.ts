@@ -3,7 +3,7 @@
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 
-export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): string {
+export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   if (environment.LACUNA_CACHE) return environment.LACUNA_CACHE;
   const base = environment.XDG_CACHE_HOME;
   // the specification has relative paths ignored

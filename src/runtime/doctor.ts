@@ -7,10 +7,11 @@
  */
 import { freemem } from "node:os";
 import { call, canThread, memory, threads } from "../core/engine.ts";
+import { cacheFolder } from "../formats/cache.node.ts";
 import { reduce } from "../kernels/pointwise/index.ts";
 import { hasRelaxedSimd, hasSimd, hasThreads } from "../kernels/probe.ts";
 import { type Provenance, profileKey, provenance } from "./machine.node.ts";
-import { cacheFolder, profilePath, readProfile } from "./profile-cache.node.ts";
+import { profilePath, readProfile } from "./profile-cache.node.ts";
 import { interleave, type Spread, spread } from "./timing.ts";
 
 export interface Bandwidth {

@@ -7,6 +7,7 @@
  * the layers' share of a dense run, p_i the part of shape i in it, r_i how many times faster the shape became. It needs
  * a configuration, no weights. Nothing is said about quality.
  */
+import { cacheFolder } from "../formats/cache.node.ts";
 import type { ElementType } from "../kernels/dense/element.ts";
 import { LINEARS } from "../models/llama/block.ts";
 import type { LlamaConfig } from "../models/llama/config.ts";
@@ -27,7 +28,7 @@ import {
   sparseName,
   storedBytes,
 } from "./profile.ts";
-import { cacheFolder, readProfile, writeProfile } from "./profile-cache.node.ts";
+import { readProfile, writeProfile } from "./profile-cache.node.ts";
 import type { Spread } from "./timing.ts";
 
 /** Patterns that have a kernel, and where on the scale of sparsity they are looked at. */

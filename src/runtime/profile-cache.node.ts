@@ -5,9 +5,9 @@
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { writeFileAtomically } from "../formats/atomic.node.ts";
+import { cacheFolder } from "../formats/cache.node.ts";
 import { LINEARS } from "../models/llama/block.ts";
 import { weightName } from "../models/llama/load.ts";
 import type { Model } from "../models/model.ts";
@@ -27,11 +27,6 @@ import type { Spread } from "./timing.ts";
 
 const FORMAT = "lacuna-profile";
 const VERSION = 1;
-
-export function cacheFolder(env: Readonly<Record<string, string | undefined>> = process.env): string {
-  if (env.LACUNA_CACHE) return env.LACUNA_CACHE;
-  return join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "lacuna");
-}
 
 const canonical = (key: ProfileKey): string => JSON.stringify(Object.entries(key).sort());
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { sparseMatrix } from "../core/compute/sparse.ts";
 import { initSync, memory, shutdown } from "../core/engine.ts";
+import { cacheFolder } from "../formats/cache.node.ts";
 import { nmViolation } from "../kernels/sparse/streams.ts";
 import { tinyModel } from "../models/llama/tiny.ts";
 import { denseStack, drawnWeight, gridDensity, quotaOfDensity, sparseStack } from "./drawn.ts";
@@ -17,7 +18,7 @@ import {
   type ProfileKey,
   profileSpeeds,
 } from "./profile.ts";
-import { cacheFolder, machineSpeeds, profilePath, readProfile, writeProfile } from "./profile-cache.node.ts";
+import { machineSpeeds, profilePath, readProfile, writeProfile } from "./profile-cache.node.ts";
 import { createRunner } from "./runner.ts";
 
 let folder = "";

@@ -4,18 +4,22 @@
  */
 
 import { attention } from "./attention/index.ts";
+import { convKernels } from "./conv/index.ts";
 import { convertKernels } from "./convert/index.ts";
 import { dense } from "./dense/index.ts";
 import { factor } from "./factor/index.ts";
+import { graphKernels } from "./graph/index.ts";
 import type { Kernel } from "./kernel.ts";
 import { lossKernels } from "./loss/index.ts";
 import { normKernels } from "./norm/index.ts";
 import { optimiserKernels } from "./optimiser/index.ts";
 import { pointwiseKernels } from "./pointwise/index.ts";
+import { recurrentKernels } from "./recurrent/index.ts";
 import { sparse } from "./sparse/index.ts";
 
 export const kernels: readonly Kernel[] = [
   ...attention, //
+  ...convKernels,
   ...dense,
   ...factor,
   ...pointwiseKernels,
@@ -24,6 +28,8 @@ export const kernels: readonly Kernel[] = [
   ...lossKernels,
   ...optimiserKernels,
   ...convertKernels,
+  ...recurrentKernels,
+  ...graphKernels,
 ];
 
 const byName = new Map(kernels.map((kernel) => [kernel.name, kernel]));

@@ -1,6 +1,7 @@
 /** Kernels of losses. */
 import type { Kernel } from "../kernel.ts";
+import { elementLossKernel } from "./element.ts";
 import { crossEntropyKernel, distillKernel } from "./loss.ts";
 
-export { crossEntropyKernel, distillKernel };
-export const lossKernels: readonly Kernel[] = [crossEntropyKernel, distillKernel];
+export { crossEntropyKernel, distillKernel, elementLossKernel };
+export const lossKernels: readonly Kernel[] = [crossEntropyKernel, distillKernel, elementLossKernel];

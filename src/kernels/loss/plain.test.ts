@@ -37,3 +37,25 @@ describe("distillation", () => {
     expect(farthest(plain.distillBackward(x, y, 0.7, cols, 0.5), want)).toBeLessThan(CLOSE);
   });
 });
+
+describe("losses of elements", () => {
+  const { binary, ranking } = plain.elementLosses;
+
+  it("by hand: an undecided logit costs ln 2, whatever the target; so does a tie of two scores", () => {
+    for (const target of [0, 0.3, 1]) expect(Math.abs(binary(0, target) - Math.LN2)).toBeLessThan(1e-15);
+    expect(Math.abs(ranking(4.5, 4.5) - Math.LN2)).toBeLessThan(1e-15);
+    expect(Math.abs(binary(3, 1) + Math.log(1 / (1 + Math.exp(-3))))).toBeLessThan(1e-14);
+  });
+
+  it("slopes", () => {
+    const l = plain.elementLosses;
+    const [a, b] = [1.3, -0.4];
+    const [da, db] = numericalGradient(([p, q]) => l.ranking(p, q), [a, b]);
+    expect(Math.abs(db - l.rankingBackward(a, b))).toBeLessThan(CLOSE);
+    expect(Math.abs(da + l.rankingBackward(a, b))).toBeLessThan(CLOSE);
+    const ofA = (loss: (a: number, b: number) => number): number => numericalGradient(([p]) => loss(p, b), [a])[0];
+    expect(Math.abs(ofA(l.squared) - 2 * l.squaredBackward(a, b))).toBeLessThan(CLOSE);
+    expect(Math.abs(ofA(l.absolute) - l.absoluteBackward(a, b))).toBeLessThan(CLOSE);
+    expect(Math.abs(ofA(l.binary) - l.binaryBackward(a, b))).toBeLessThan(CLOSE);
+  });
+});

@@ -61,3 +61,19 @@ export function distillBackward(
     return scale * invTemperature * (p - q);
   });
 }
+
+/** ln(1 + e^z) */
+export const softplus = (z: number): number => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+
+/** Losses of one element with their slopes: of a for the first three, of b for the ranking loss (a's is its negative). */
+export const elementLosses = {
+  squared: (a: number, b: number): number => (a - b) ** 2,
+  /** half the slope; the factor 2 is the caller's */
+  squaredBackward: (a: number, b: number): number => a - b,
+  absolute: (a: number, b: number): number => Math.abs(a - b),
+  absoluteBackward: (a: number, b: number): number => Math.sign(a - b),
+  binary: (a: number, b: number): number => softplus(a) - a * b,
+  binaryBackward: (a: number, b: number): number => 1 / (1 + Math.exp(-a)) - b,
+  ranking: (a: number, b: number): number => softplus(b - a),
+  rankingBackward: (a: number, b: number): number => 1 / (1 + Math.exp(a - b)),
+} as const;

@@ -2,6 +2,7 @@
 import type { Kernel } from "../kernel.ts";
 import { pointwise } from "./pointwise.ts";
 import { reduce } from "./reduce.ts";
+import { rowsKernel } from "./rows.ts";
 
-export { pointwise, reduce };
-export const pointwiseKernels: readonly Kernel[] = [pointwise, reduce];
+export { pointwise, reduce, rowsKernel };
+export const pointwiseKernels: readonly Kernel[] = [pointwise, reduce, rowsKernel];

@@ -1,0 +1,255 @@
+/**
+ * The arithmetic of a convolution's shape: where padded planes lie, and the offsets of the kernel's taps in them.
+ *
+ * An image [C, H, W] is copied into planes with zeros around it. With stride s its rows and columns are dealt out over
+ * s * s planes (phases), so that neighbouring outputs always read neighbouring elements. Zeros right of a row and left
+ * of the next one share memory. The gradient of the input is again such a convolution, one for each phase of the input,
+ * over planes of the output's gradient (Dumoulin and Visin 2016, "A guide to convolution arithmetic").
+ */
+
+/** A convolution of images [C, H, W] to [O, OH, OW] with weights [O, C / groups, kernelHeight, kernelWidth]. */
+export interface ConvShape {
+  readonly channels: number;
+  readonly outs: number;
+  readonly height: number;
+  readonly width: number;
+  readonly kernelHeight: number;
+  readonly kernelWidth: number;
+  readonly strideY: number;
+  readonly strideX: number;
+  /** zeros above and left of the image; those below and right follow from the output's size */
+  readonly top: number;
+  readonly left: number;
+  readonly outHeight: number;
+  readonly outWidth: number;
+  readonly groups: number;
+}
+
+/** Planes of one channel: `phasesY * phasesX` of them, each `plane` elements, row r at r * pitch. */
+export interface Planes {
+  readonly rows: number;
+  readonly columns: number;
+  readonly pitch: number;
+  readonly plane: number;
+  readonly phasesY: number;
+  readonly phasesX: number;
+  /** elements above and left of the first element */
+  readonly top: number;
+  readonly left: number;
+}
+
+/** A vector of four may be read from any element on, and flat runs are rounded up to whole vectors. */
+const SLACK = 3;
+const upToFour = (n: number): number => Math.ceil(n / 4) * 4;
+const planeOf = (rows: number, columns: number, pitch: number): number =>
+  upToFour((rows - 1) * pitch + columns + SLACK);
+
+/** 1x1 without stride or padding: images can be read where they lie, as one row of H * W elements. */
+export const isPointwise = (s: ConvShape): boolean =>
+  s.kernelHeight === 1 &&
+  s.kernelWidth === 1 &&
+  s.strideY === 1 &&
+  s.strideX === 1 &&
+  s.top === 0 &&
+  s.left === 0 &&
+  s.outHeight === s.height &&
+  s.outWidth === s.width;
+
+export const isDepthwise = (s: ConvShape): boolean => s.groups === s.channels && s.outs === s.channels;
+
+/** Multiply-adds for one image. */
+export const macsOf = (s: ConvShape): number =>
+  s.outs * s.outHeight * s.outWidth * (s.channels / s.groups) * s.kernelHeight * s.kernelWidth;
+
+/** Planes of the input; `pitch` is at least `leastPitch`. */
+export function inputPlanes(s: ConvShape, leastPitch = 0): Planes {
+  const rows = s.outHeight + Math.floor((s.kernelHeight - 1) / s.strideY);
+  const columns = s.outWidth + Math.floor((s.kernelWidth - 1) / s.strideX);
+  const phasesY = Math.min(s.kernelHeight, s.strideY);
+  const phasesX = Math.min(s.kernelWidth, s.strideX);
+  let left = columns;
+  let last = -1;
+  for (let x = 0; x < phasesX; x++) {
+    left = Math.min(left, Math.max(0, Math.ceil((s.left - x) / s.strideX)));
+    last = Math.max(last, Math.floor((s.width - 1 + s.left - x) / s.strideX));
+  }
+  const shared = Math.min(left, Math.max(0, columns - 1 - last));
+  const pitch = Math.max(leastPitch, columns - shared);
+  return {
+    rows,
+    columns,
+    pitch,
+    plane: planeOf(rows, columns, pitch),
+    phasesY,
+    phasesX,
+    top: s.top,
+    left: s.left,
+  };
+}
+
+/** The part of the input's gradient in one phase along one axis: positions stride * j + phase - pad, `first` <= j. */
+interface Phase {
+  readonly phase: number;
+  readonly first: number;
+  readonly count: number;
+  /** taps phase + stride * t with t below this */
+  readonly taps: number;
+}
+
+function phasesOf(size: number, kernel: number, stride: number, pad: number): Phase[] {
+  return Array.from({ length: stride }, (_, phase) => {
+    const first = Math.max(0, Math.ceil((pad - phase) / stride));
+    const last = Math.floor((size - 1 + pad - phase) / stride);
+    return {
+      phase,
+      first,
+      count: Math.max(0, last - first + 1),
+      taps: Math.max(0, Math.ceil((kernel - phase) / stride)),
+    };
+  });
+}
+
+function reach(phases: readonly Phase[], outputs: number): { before: number; total: number } {
+  const used = phases.filter((p) => p.count > 0 && p.taps > 0);
+  const before = Math.max(0, ...used.map((p) => p.taps - 1 - p.first));
+  const end = Math.max(outputs, ...used.map((p) => p.first + p.count));
+  return { before, total: before + end };
+}
+
+/** Planes of the output's gradient, wide enough for the input's gradient. */
+export function gradientPlanes(s: ConvShape, leastPitch = 0): Planes {
+  const y = reach(phasesOf(s.height, s.kernelHeight, s.strideY, s.top), s.outHeight);
+  const x = reach(phasesOf(s.width, s.kernelWidth, s.strideX, s.left), s.outWidth);
+  const after = x.total - x.before - s.outWidth;
+  const pitch = Math.max(leastPitch, x.total - Math.min(x.before, after));
+  return {
+    rows: y.total,
+    columns: x.total,
+    pitch,
+    plane: planeOf(y.total, x.total, pitch),
+    phasesY: 1,
+    phasesX: 1,
+    top: y.before,
+    left: x.before,
+  };
+}
+
+/** Planes of the output's gradient with nothing around it, for the weight's gradient alone. */
+export function flatPlanes(s: ConvShape, pitch: number): Planes {
+  const rows = s.outHeight;
+  return {
+    rows,
+    columns: s.outWidth,
+    pitch,
+    plane: planeOf(rows, s.outWidth, pitch),
+    phasesY: 1,
+    phasesX: 1,
+    top: 0,
+    left: 0,
+  };
+}
+
+/** Images as they lie, each channel one row. */
+export const rawPlanes = (size: number): Planes => ({
+  rows: 1,
+  columns: size,
+  pitch: size,
+  plane: size,
+  phasesY: 1,
+  phasesX: 1,
+  top: 0,
+  left: 0,
+});
+
+export const bytesOfPlanes = (p: Planes): number => 4 * p.plane * p.phasesY * p.phasesX;
+
+/** One dense product over planes: offsets of its k terms, and where its outputs lie. */
+export interface Product {
+  /** byte offset of each term from an output's place in the planes of its group */
+  readonly terms: Int32Array;
+  /** byte offset of each term's weight from the first weight of an output */
+  readonly weights: Int32Array;
+  /** element of the planes that output (0, 0) starts from */
+  readonly start: number;
+  readonly rows: number;
+  readonly columns: number;
+  /** element of the result's channel that output (0, 0) lies at, and its steps */
+  readonly target: number;
+  readonly targetRow: number;
+  readonly targetColumn: number;
+}
+
+/** Terms (c, ky, kx) of an output, in the order of the weights. */
+export function forwardProduct(s: ConvShape, p: Planes): Product {
+  const perGroup = s.channels / s.groups;
+  const k = perGroup * s.kernelHeight * s.kernelWidth;
+  const terms = new Int32Array(k);
+  const weights = new Int32Array(k);
+  let i = 0;
+  for (let c = 0; c < perGroup; c++) {
+    for (let y = 0; y < s.kernelHeight; y++) {
+      for (let x = 0; x < s.kernelWidth; x++) {
+        const phase = (c * p.phasesY + (y % s.strideY)) * p.phasesX + (x % s.strideX);
+        const at = Math.floor(y / s.strideY) * p.pitch + Math.floor(x / s.strideX);
+        terms[i] = 4 * (phase * p.plane + at);
+        weights[i] = 4 * i;
+        i++;
+      }
+    }
+  }
+  const flat = isPointwise(s) && p.rows === 1;
+  return {
+    terms,
+    weights,
+    start: 0,
+    rows: flat ? 1 : s.outHeight,
+    columns: flat ? s.outHeight * s.outWidth : s.outWidth,
+    target: 0,
+    targetRow: s.outWidth,
+    targetColumn: 1,
+  };
+}
+
+/** The products that give the input's gradient from planes of the output's, one a phase. */
+export function inputProducts(s: ConvShape, p: Planes): Product[] {
+  const area = s.kernelHeight * s.kernelWidth;
+  const perGroup = s.channels / s.groups;
+  const outs = s.outs / s.groups;
+  if (isPointwise(s) && p.rows === 1) {
+    const terms = Int32Array.from({ length: outs }, (_, o) => 4 * o * p.plane);
+    const weights = Int32Array.from({ length: outs }, (_, o) => 4 * o * perGroup);
+    const columns = s.height * s.width;
+    return [{ terms, weights, start: 0, rows: 1, columns, target: 0, targetRow: columns, targetColumn: 1 }];
+  }
+  const products: Product[] = [];
+  for (const y of phasesOf(s.height, s.kernelHeight, s.strideY, s.top)) {
+    for (const x of phasesOf(s.width, s.kernelWidth, s.strideX, s.left)) {
+      if (y.count === 0 || x.count === 0) continue;
+      const k = outs * y.taps * x.taps;
+      const terms = new Int32Array(k);
+      const weights = new Int32Array(k);
+      let i = 0;
+      for (let o = 0; o < outs; o++) {
+        for (let ty = 0; ty < y.taps; ty++) {
+          for (let tx = 0; tx < x.taps; tx++) {
+            terms[i] = 4 * (o * p.plane - ty * p.pitch - tx);
+            const tap = (y.phase + s.strideY * ty) * s.kernelWidth + x.phase + s.strideX * tx;
+            weights[i] = 4 * (o * perGroup * area + tap);
+            i++;
+          }
+        }
+      }
+      products.push({
+        terms,
+        weights,
+        start: (p.top + y.first) * p.pitch + p.left + x.first,
+        rows: y.count,
+        columns: x.count,
+        target: (s.strideY * y.first + y.phase - s.top) * s.width + s.strideX * x.first + x.phase - s.left,
+        targetRow: s.strideY * s.width,
+        targetColumn: s.strideX,
+      });
+    }
+  }
+  return products;
+}

@@ -1,10 +1,7 @@
 /** Ramps: how a quantity (sparsity, drop rate, learning rate) moves over a run. Plain functions of the time. */
+import type { Tick } from "../nn/net.ts";
 
-/** Where a run stands: `step` optimiser steps done of `steps`. */
-export interface Tick {
-  readonly step: number;
-  readonly steps: number;
-}
+export type { Tick };
 
 export type Ramp = (t: Tick) => number;
 

@@ -23,9 +23,13 @@ function both(
   return names.flatMap((k) => agree(k, box.f32(whole[k], n), box.f32(pieces[k], n), want[k], tolerance[k]));
 }
 
-const adamwTrial = (masked: boolean): Trial => ({
-  name: masked ? "stepMasked" : "step",
+type Form = "step" | "stepMasked" | "stepHeld";
+
+const adamwTrial = (form: Form): Trial => ({
+  name: form,
   run(draw, box) {
+    const masked = form !== "step";
+    const held = form === "stepHeld";
     const n = draw.int(0, 70);
     const steps = draw.int(1, 50);
     const [beta1, beta2] = [near(0.9), near(0.95)];
@@ -45,7 +49,9 @@ const adamwTrial = (masked: boolean): Trial => ({
     const [pg, pm] = [box.put(g), box.put(mask)];
     const s = settings;
     const numbers = [s.lr, s.beta1, s.beta2, s.eps, s.decay, s.correction1, s.correction2, s.gradScale];
-    const after = Array.from(p, (x, i) => (mask[i] ? plain.adamw(x, g[i], m[i], v[i], settings) : [0, 0, 0]));
+    const after = Array.from(p, (x, i) =>
+      mask[i] ? plain.adamw(x, g[i], m[i], v[i], settings) : [held ? x : 0, 0, 0],
+    );
     const take = (k: number): number[] => after.map((a) => a[k]);
     const first = (i: number): number => Math.abs(m[i]) + Math.abs(g[i]);
     // the update's relative error: four roundings of m where its terms cancel, six of the quotient
@@ -60,7 +66,7 @@ const adamwTrial = (masked: boolean): Trial => ({
       { p, m, v },
       (at, from, to) =>
         masked
-          ? box.call("stepMasked", at.p, pg, at.m, at.v, ...numbers, pm, from, to)
+          ? box.call(form, at.p, pg, at.m, at.v, ...numbers, pm, from, to)
           : box.call("step", at.p, pg, at.m, at.v, ...numbers, from, to),
       { p: take(0), m: take(1), v: take(2) },
       {
@@ -72,9 +78,11 @@ const adamwTrial = (masked: boolean): Trial => ({
   },
 });
 
-const sgdTrial = (masked: boolean): Trial => ({
-  name: masked ? "stepMasked" : "step",
+const sgdTrial = (form: Form): Trial => ({
+  name: form,
   run(draw, box) {
+    const masked = form !== "step";
+    const held = form === "stepHeld";
     const n = draw.int(0, 70);
     const settings: plain.SgdSettings = {
       lr: near(draw.int(1, 100) / 1e3),
@@ -88,7 +96,7 @@ const sgdTrial = (masked: boolean): Trial => ({
     const [pg, pm] = [box.put(g), box.put(mask)];
     const s = settings;
     const numbers = [s.lr, s.momentum, s.decay, s.gradScale, s.nesterov ? 1 : 0];
-    const after = Array.from(p, (x, i) => (mask[i] ? plain.sgd(x, g[i], m[i], settings) : [0, 0]));
+    const after = Array.from(p, (x, i) => (mask[i] ? plain.sgd(x, g[i], m[i], settings) : [held ? x : 0, 0]));
     const size = (i: number): number => Math.abs(m[i]) + Math.abs(g[i]) + Math.abs(p[i]);
     return both(
       draw,
@@ -96,7 +104,7 @@ const sgdTrial = (masked: boolean): Trial => ({
       { p, m },
       (at, from, to) =>
         masked
-          ? box.call("stepMasked", at.p, pg, at.m, ...numbers, pm, from, to)
+          ? box.call(form, at.p, pg, at.m, ...numbers, pm, from, to)
           : box.call("step", at.p, pg, at.m, ...numbers, from, to),
       { p: after.map((a) => a[0]), m: after.map((a) => a[1]) },
       {
@@ -108,5 +116,5 @@ const sgdTrial = (masked: boolean): Trial => ({
   },
 });
 
-export const adamwTrials: readonly Trial[] = [adamwTrial(false), adamwTrial(true)];
-export const sgdTrials: readonly Trial[] = [sgdTrial(false), sgdTrial(true)];
+export const adamwTrials: readonly Trial[] = (["step", "stepMasked", "stepHeld"] as const).map(adamwTrial);
+export const sgdTrials: readonly Trial[] = (["step", "stepMasked", "stepHeld"] as const).map(sgdTrial);

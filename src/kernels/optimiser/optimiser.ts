@@ -2,7 +2,7 @@
  * One step of AdamW (Loshchilov and Hutter 2019) or of SGD with momentum, in place over p, m and v.
  *
  * The masked forms leave p, m and v at 0 wherever the mask is 0, so that decay acts on kept weights only and a weight
- * that grows later starts without a past.
+ * that grows later starts without a past. The held forms leave p there as it was, and m and v at 0.
  */
 import type { Kernel } from "../kernel.ts";
 import { type Described, defineKernel, described } from "../pointwise/define.ts";
@@ -15,13 +15,23 @@ import { adamwTrials, sgdTrials } from "./optimiser.trials.ts";
 type Params = Readonly<Record<string, ValType>>;
 const RANGE = { from: "i32", to: "i32" } as const;
 
-/** Reads the mask where there is one; 0 where it is 0. */
+/** What becomes of p where the mask is 0; `none`: there is no mask. */
+type Masking = "none" | "zero" | "held";
+
+const ENDING: Record<Masking, string> = {
+  none: "",
+  zero: "; p, m, v are 0 where the mask's byte is 0",
+  held: "; where the mask's byte is 0, p stays and m, v are 0",
+};
+
+/** Reads the mask where there is one; `off` (default 0) where it is 0. */
 function keeper(masked: boolean, mask: Expr<"i32">) {
-  return <F extends Float, I extends Int>(o: Lanes<F, I>, value: Expr<F>, k: number): Expr<F> =>
-    masked ? o.choose(value, o.value(0), o.some(o.loadBytes(mask, k))) : value;
+  return <F extends Float, I extends Int>(o: Lanes<F, I>, value: Expr<F>, k: number, off?: Expr<F>): Expr<F> =>
+    masked ? o.choose(value, off ?? o.value(0), o.some(o.loadBytes(mask, k))) : value;
 }
 
-function adamwStep(masked: boolean): Described {
+function adamwStep(masking: Masking): Described {
+  const masked = masking !== "none";
   const params: Params = {
     p: "i32",
     g: "i32",
@@ -41,7 +51,7 @@ function adamwStep(masked: boolean): Described {
   const does =
     "m = beta1 m + (1 - beta1) g', v = beta2 v + (1 - beta2) g'^2, g' = gradScale g; " +
     "p -= lr (m correction1 / (sqrt(v correction2) + eps) + decay p)" +
-    (masked ? "; p, m, v are 0 where the mask's byte is 0" : "");
+    ENDING[masking];
   return described(params, does, (f) => {
     const all = f.p as Readonly<Record<string, Local>>;
     const pointer = (name: string): Local<"i32"> => all[name] as Local<"i32">;
@@ -68,7 +78,7 @@ function adamwStep(masked: boolean): Described {
         second.set(o.add(o.mul(of("beta2"), o.load(v, 4 * k)), o.mul(o.splat(rest2), o.mul(gradient, gradient)))),
         o.store(m, keep(o, first, k), 4 * k),
         o.store(v, keep(o, second, k), 4 * k),
-        o.store(p, keep(o, o.sub(weight, change), k), 4 * k),
+        o.store(p, keep(o, o.sub(weight, change), k, masking === "held" ? weight : undefined), 4 * k),
       );
     };
     return seq(
@@ -79,7 +89,8 @@ function adamwStep(masked: boolean): Described {
   });
 }
 
-function sgdStep(masked: boolean): Described {
+function sgdStep(masking: Masking): Described {
+  const masked = masking !== "none";
   const params: Params = {
     p: "i32",
     g: "i32",
@@ -94,7 +105,7 @@ function sgdStep(masked: boolean): Described {
   };
   const does =
     "g' = gradScale g + decay p; m = momentum m + g'; p -= lr m, or lr (g' + momentum m) if nesterov is 1" +
-    (masked ? "; p and m are 0 where the mask's byte is 0" : "");
+    ENDING[masking].replaceAll(", v", "");
   return described(params, does, (f) => {
     const all = f.p as Readonly<Record<string, Local>>;
     const pointer = (name: string): Local<"i32"> => all[name] as Local<"i32">;
@@ -119,7 +130,7 @@ function sgdStep(masked: boolean): Described {
         gradient.set(o.add(o.mul(o.load(g, 4 * k), of("gradScale")), o.mul(of("decay"), weight))),
         first.set(o.add(o.mul(of("momentum"), o.load(m, 4 * k)), gradient)),
         o.store(m, keep(o, first, k), 4 * k),
-        o.store(p, keep(o, o.sub(weight, o.mul(of("lr"), update)), k), 4 * k),
+        o.store(p, keep(o, o.sub(weight, o.mul(of("lr"), update)), k, masking === "held" ? weight : undefined), 4 * k),
       );
     };
     return seq(
@@ -134,7 +145,7 @@ export const adamw: Kernel = defineKernel({
   name: "adamw-f32",
   family: "optimiser",
   summary: "A step of AdamW with decoupled decay, dense or under a mask.",
-  functions: { step: adamwStep(false), stepMasked: adamwStep(true) },
+  functions: { step: adamwStep("none"), stepMasked: adamwStep("zero"), stepHeld: adamwStep("held") },
   trials: adamwTrials,
 });
 
@@ -142,6 +153,6 @@ export const sgd: Kernel = defineKernel({
   name: "sgd-f32",
   family: "optimiser",
   summary: "A step of gradient descent with momentum, Nesterov's if wanted, dense or under a mask.",
-  functions: { step: sgdStep(false), stepMasked: sgdStep(true) },
+  functions: { step: sgdStep("none"), stepMasked: sgdStep("zero"), stepHeld: sgdStep("held") },
   trials: sgdTrials,
 });

@@ -1,0 +1,231 @@
+/**
+ * Trainable tensors and their masks: what layers, optimisers and sparse training agree on.
+ *
+ * A masked weight is `zero` (value and optimiser state are 0; only this can be stored sparse), `held` (keeps its value,
+ * is not used and not trained) or `live` (is not used, but trains on). Layers ask `effective` for the weight that their
+ * products see and never look at masks themselves; linear layers also dispatch on `storage`.
+ */
+
+import { parallel } from "../core/engine.ts";
+import { demand } from "../core/errors.ts";
+import { stream } from "../core/random.ts";
+import { outside } from "../core/scope.ts";
+import { noGrad, record } from "../core/tape.ts";
+import { numel, type Shape, Tensor } from "../core/tensor.ts";
+import { pointwise } from "../kernels/pointwise/index.ts";
+import type { Initialiser } from "./init.ts";
+import type { Tick } from "./net.ts";
+import { GRAIN } from "./ops/elementwise.ts";
+import type { Off, Parameter } from "./optimiser.ts";
+
+export type { Off } from "./optimiser.ts";
+
+/** What a parameter is for; budgets and methods choose their sites by it. */
+export type Role = "weight" | "stem" | "head" | "embedding" | "depthwise" | "norm" | "bias" | "edge";
+
+/** `masked`: dense values beside a mask. */
+export type Storage = "dense" | "masked" | "csr" | "nm" | "block";
+
+/** Value of a weight that grows: 0, its initial value, what it was, or normal noise of a standard deviation. */
+export type Fill = "zero" | "init" | "keep" | { readonly normal: number };
+
+/** Mask bits with their count, as `sparsity/mask.ts` makes them: 1 = kept. */
+export interface Bits {
+  readonly bits: Uint8Array;
+  readonly kept: number;
+}
+
+/**
+ * What the products see instead of the value. `forward` gives the weight; `backward` the weight of the input's gradient
+ * where it differs (bidirectional pruning); `grad` turns the gradient of the seen weight into that of the value
+ * (straight-through with an extra term and the like; default: as it is). With `traced`, `forward` is made of recorded
+ * operations and gradients flow through those, to `extra` parameters too; `grad` is not called then.
+ */
+export interface View {
+  forward(p: Param, t: Tick): Tensor;
+  backward?(p: Param, t: Tick): Tensor;
+  grad?(g: Tensor, p: Param, t: Tick): Tensor;
+  readonly traced?: boolean;
+  readonly extra?: readonly Param[];
+}
+
+export interface ParamOptions {
+  readonly role?: Role;
+  /** weight decay acts on it; default: tensors of rank 2 and more */
+  readonly decay?: boolean;
+  /** how often one weight takes part in one example: output positions of a convolution, steps of a recurrence */
+  readonly uses?: number;
+  readonly off?: Off;
+}
+
+export class Param implements Parameter {
+  readonly name: string;
+  readonly role: Role;
+  readonly shape: Shape;
+  readonly decay: boolean;
+  readonly init: Initialiser;
+  readonly seed: number;
+  /** optimiser state by name, each as large as `value` */
+  readonly slots = new Map<string, Tensor>();
+  uses: number;
+  off: Off;
+  view: View | undefined;
+  trainable = true;
+  #value: Tensor;
+  #mask: Tensor | undefined;
+  #kept: number;
+
+  /** Values are drawn from the stream of (seed, name), so they depend on nothing else. */
+  constructor(name: string, shape: Shape, init: Initialiser, seed: number, options: ParamOptions = {}) {
+    this.name = name;
+    this.shape = shape;
+    this.init = init;
+    this.seed = seed;
+    this.role = options.role ?? (shape.length >= 2 ? "weight" : "bias");
+    this.decay = options.decay ?? shape.length >= 2;
+    this.uses = options.uses ?? 1;
+    this.off = options.off ?? "zero";
+    this.#kept = numel(shape);
+    this.#value = outside(() => new Tensor(shape));
+    const at = this.initial();
+    const values = this.#value.f32;
+    for (let i = 0; i < values.length; i++) values[i] = at(i);
+  }
+
+  /** What the optimiser trains: the dense values. */
+  get value(): Tensor {
+    return this.#value;
+  }
+
+  /** Elements of the dense shape. */
+  get numel(): number {
+    return numel(this.shape);
+  }
+
+  /** Kept elements; all of them without a mask. */
+  get kept(): number {
+    return this.#kept;
+  }
+
+  get storage(): Storage {
+    return this.#mask ? "masked" : "dense";
+  }
+
+  /** Bytes 0/1, 1 = kept; undefined where nothing is masked. */
+  get mask(): Tensor | undefined {
+    return this.#mask;
+  }
+
+  /** The initial value by flat index. */
+  initial(): (index: number) => number {
+    return this.init(this.shape, stream(this.seed, this.name));
+  }
+
+  /** A copy of the mask's bits. */
+  bits(): Uint8Array {
+    return this.#mask ? this.#mask.u8.slice() : new Uint8Array(this.numel).fill(1);
+  }
+
+  /** A copy of all values [shape]; with `off` "zero", masked ones are 0. */
+  dense(): Float32Array {
+    return this.#value.toArray();
+  }
+
+  /** Overwrites all values; masked ones become 0 where `off` is "zero". */
+  assign(values: ArrayLike<number>): void {
+    demand(values.length === this.numel, () => ({
+      about: `parameter ${this.name}`,
+      expected: `${this.numel} values`,
+      got: String(values.length),
+      hint: "Values belong to the shape they were taken from.",
+    }));
+    this.#value.f32.set(values);
+    this.#clear();
+  }
+
+  /**
+   * Replaces the mask. Kept weights keep value and slots; grown ones get `grown` and slots of 0; dropped ones follow
+   * `off`. A mask of ones leaves the parameter dense.
+   */
+  setMask(next: Bits, grown: Fill = "zero"): void {
+    const { bits, kept } = next;
+    demand(bits.length === this.numel, () => ({
+      about: `mask of ${this.name}`,
+      expected: `${this.numel} elements`,
+      got: String(bits.length),
+      hint: "A mask belongs to the weight it was made for.",
+    }));
+    const before = this.#mask?.u8;
+    if (before) {
+      const fill = this.filler(grown);
+      const values = this.#value.f32;
+      const slots = [...this.slots.values()].map((s) => s.f32);
+      for (let i = 0; i < bits.length; i++) {
+        if (bits[i] === 0 || before[i] !== 0) continue;
+        values[i] = fill(i, values[i]);
+        for (const s of slots) s[i] = 0;
+      }
+    }
+    if (kept === bits.length) {
+      this.#mask?.dispose();
+      this.#mask = undefined;
+    } else {
+      this.#mask ??= outside(() => new Tensor(this.shape, "u8"));
+      this.#mask.u8.set(bits);
+    }
+    this.#kept = kept;
+    this.#clear();
+  }
+
+  /** A value by (flat index, value before). */
+  filler(fill: Fill): (index: number, before: number) => number {
+    if (fill === "zero") return () => 0;
+    if (fill === "keep") return (_, before) => before;
+    if (fill === "init") return this.initial();
+    const noise = stream(this.seed, `${this.name}.grown`);
+    return (i) => fill.normal * noise.normal(i);
+  }
+
+  /** Zeros what a mask and `off` say is zero. */
+  #clear(): void {
+    const mask = this.#mask;
+    if (!mask || this.off === "live") return;
+    const all = [...this.slots.values(), ...(this.off === "zero" ? [this.#value] : [])];
+    for (const t of all) parallel(pointwise, "maskMul", [t.ptr, mask.ptr, t.ptr], t.size, GRAIN);
+  }
+
+  dispose(): void {
+    this.#value.dispose();
+    this.#mask?.dispose();
+    for (const s of this.slots.values()) s.dispose();
+    this.slots.clear();
+  }
+}
+
+export interface Effective {
+  /** what the products see; gradients flow from it to the parameter */
+  readonly weight: Tensor;
+  /** what the gradient of the input is taken with; most often the same tensor */
+  readonly backward: Tensor;
+}
+
+/** The weight as a layer must use it: the value, masked where that is needed, or the parameter's view. */
+export function effective(p: Param, t: Tick): Effective {
+  const { view } = p;
+  if (view) {
+    if (view.traced) {
+      const weight = view.forward(p, t);
+      return { weight, backward: view.backward ? noGrad(() => view.backward!(p, t)) : weight };
+    }
+    const seen = noGrad(() => view.forward(p, t));
+    const weight = record("view", [p.value], seen, (dy) => [view.grad ? view.grad(dy, p, t) : dy]);
+    return { weight, backward: view.backward ? noGrad(() => view.backward!(p, t)) : weight };
+  }
+  if (!p.mask || p.off === "zero") return { weight: p.value, backward: p.value };
+  const mask = p.mask;
+  const seen = new Tensor(p.shape);
+  parallel(pointwise, "maskMul", [p.value.ptr, mask.ptr, seen.ptr], seen.size, GRAIN);
+  // The gradient is passed on whole: the optimiser leaves held weights alone, and live ones train straight through.
+  const weight = record("masked", [p.value], seen, (dy) => [dy]);
+  return { weight, backward: weight };
+}

@@ -11,7 +11,14 @@ import { Tensor } from "../../core/tensor.ts";
 const rows = (ptr: number, width: number) => ({ ptr, type: "f32" as const, rowStride: width, colStride: 1 });
 const columns = (ptr: number, width: number) => ({ ptr, type: "f32" as const, rowStride: 1, colStride: width });
 
-export function linear(x: Tensor, weight: Tensor): Tensor {
+export interface LinearOptions {
+  /** the weight that dX is taken with, where it is another one; f32 */
+  readonly backward?: Tensor;
+  /** is told of each product that runs */
+  readonly ran?: (product: "forward" | "dX" | "dW") => void;
+}
+
+export function linear(x: Tensor, weight: Tensor, { backward = weight, ran }: LinearOptions = {}): Tensor {
   const [out, width] = weight.shape;
   const tokens = x.size / width;
   if (x.shape.at(-1) !== width || weight.shape.length !== 2) {
@@ -26,17 +33,22 @@ export function linear(x: Tensor, weight: Tensor): Tensor {
   if (type !== "f32" && type !== "bf16" && type !== "f16") throw new Error(`linear: weights of type ${type}`);
   const y = new Tensor([...x.shape.slice(0, -1), out]);
   linearForward(x.ptr, tokens, { ptr: weight.ptr, type }, out, width, y.ptr);
-  return record("linear", [x, weight], y, (dy, [wantX, wantW]) => {
+  ran?.("forward");
+  const rule = (dy: Tensor, [wantX, wantW]: readonly boolean[]): readonly (Tensor | null)[] => {
     let dx: Tensor | null = null;
     let dw: Tensor | null = null;
     if (wantX) {
       dx = new Tensor(x.shape);
-      gemm({ m: tokens, n: width, k: out, a: rows(dy.ptr, out), b: { ...rows(weight.ptr, width), type }, c: dx.ptr });
+      const b = { ...rows(backward.ptr, width), type: backward === weight ? type : ("f32" as const) };
+      gemm({ m: tokens, n: width, k: out, a: rows(dy.ptr, out), b, c: dx.ptr });
+      ran?.("dX");
     }
     if (wantW) {
       dw = new Tensor(weight.shape);
       gemm({ m: out, n: width, k: tokens, a: columns(dy.ptr, out), b: rows(x.ptr, width), c: dw.ptr });
+      ran?.("dW");
     }
     return [dx, dw];
-  });
+  };
+  return record("linear", [x, weight], y, rule, backward === weight ? [] : [backward]);
 }

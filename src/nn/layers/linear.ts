@@ -1,0 +1,39 @@
+/**
+ * The fully connected layer over a `Param`, and the one place where a linear weight's storage decides what runs.
+ */
+import type { Tensor } from "../../core/tensor.ts";
+import { counter } from "../cost.ts";
+import { constant, fanInUniform, type Initialiser } from "../init.ts";
+import type { Mode, Net } from "../net.ts";
+import { addRow } from "../ops/elementwise.ts";
+import { linear } from "../ops/linear.ts";
+import { effective, Param, type ParamOptions } from "../param.ts";
+
+/** x [.., in] W^T -> [.., out] for a weight [out, in] in any storage, counted in `nn/cost.ts`. */
+export function linearProduct(x: Tensor, weight: Param, mode: Mode): Tensor {
+  const ran = counter(weight, x.size / weight.shape[1]);
+  const seen = effective(weight, mode.t);
+  return linear(x, seen.weight, { backward: seen.backward, ran });
+}
+
+export interface LinearLayerOptions extends ParamOptions {
+  readonly seed: number;
+  /** default `fanInUniform` */
+  readonly init?: Initialiser;
+  /** default true, from 0 */
+  readonly bias?: boolean;
+}
+
+/** A layer `[.., in] -> [.., out]` with parameters `<name>.weight` and `<name>.bias`. */
+export function linearLayer(name: string, inputs: number, outputs: number, options: LinearLayerOptions): Net {
+  const { seed, init = fanInUniform, bias = true, ...rest } = options;
+  const weight = new Param(`${name}.weight`, [outputs, inputs], init, seed, rest);
+  const shift = bias ? new Param(`${name}.bias`, [outputs], constant(0), seed) : undefined;
+  return {
+    params: shift ? [weight, shift] : [weight],
+    forward: (x, mode) => {
+      const y = linearProduct(x, weight, mode);
+      return shift ? addRow(y, shift.value) : y;
+    },
+  };
+}

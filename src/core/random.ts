@@ -11,16 +11,15 @@ const M1 = 0xcd9e8d57;
 const W0 = 0x9e3779b9;
 const W1 = 0xbb67ae85;
 
-/** High 32 bits of an unsigned 32 x 32 product. */
+/** High 32 bits of an unsigned 32 x 32 product, from 16-bit halves; no intermediate leaves 32 bits. */
 function mulHigh(a: number, b: number): number {
   const a0 = a & 0xffff;
   const a1 = a >>> 16;
   const b0 = b & 0xffff;
   const b1 = b >>> 16;
-  const low = a0 * b0;
-  const mid = a1 * b0 + (low >>> 16);
-  const mid2 = a0 * b1 + (mid % 65536);
-  return (a1 * b1 + Math.floor(mid / 65536) + Math.floor(mid2 / 65536)) >>> 0;
+  const mid = (Math.imul(a1, b0) >>> 0) + (Math.imul(a0, b0) >>> 16);
+  const mid2 = (Math.imul(a0, b1) >>> 0) + (mid & 0xffff);
+  return (Math.imul(a1, b1) + (mid >>> 16) + (mid2 >>> 16)) >>> 0;
 }
 
 /** Ten rounds of Philox4x32 on a counter of four words under a key of two. */

@@ -1,6 +1,6 @@
 /** Kernels of optimiser steps. */
 import type { Kernel } from "../kernel.ts";
-import { adamw, sgd } from "./optimiser.ts";
+import { adam, adamw, sgd } from "./optimiser.ts";
 
-export { adamw, sgd };
-export const optimiserKernels: readonly Kernel[] = [adamw, sgd];
+export { adam, adamw, sgd };
+export const optimiserKernels: readonly Kernel[] = [adamw, adam, sgd];

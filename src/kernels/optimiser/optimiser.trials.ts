@@ -25,7 +25,7 @@ function both(
 
 type Form = "step" | "stepMasked" | "stepHeld";
 
-const adamwTrial = (form: Form): Trial => ({
+const adamTrial = (form: Form, coupled: boolean): Trial => ({
   name: form,
   run(draw, box) {
     const masked = form !== "step";
@@ -53,7 +53,8 @@ const adamwTrial = (form: Form): Trial => ({
       mask[i] ? plain.adamw(x, g[i], m[i], v[i], settings) : [held ? x : 0, 0, 0],
     );
     const take = (k: number): number[] => after.map((a) => a[k]);
-    const first = (i: number): number => Math.abs(m[i]) + Math.abs(g[i]);
+    const pull = (i: number): number => (coupled ? s.decay * Math.abs(p[i]) : 0);
+    const first = (i: number): number => Math.abs(m[i]) + Math.abs(g[i]) + pull(i);
     // the update's relative error: four roundings of m where its terms cancel, six of the quotient
     const change = (i: number): number => {
       const root = Math.sqrt(after[i][2] * s.correction2) + s.eps;
@@ -72,7 +73,7 @@ const adamwTrial = (form: Form): Trial => ({
       {
         p: index.map((i) => (mask[i] ? EPS * (2 * Math.abs(p[i]) + change(i)) : 0)),
         m: index.map((i) => (mask[i] ? 4 * EPS * first(i) : 0)),
-        v: index.map((i) => (mask[i] ? 6 * EPS * (v[i] + g[i] * g[i]) : 0)),
+        v: index.map((i) => (mask[i] ? 6 * EPS * (v[i] + (Math.abs(g[i]) + pull(i)) ** 2) : 0)),
       },
     );
   },
@@ -116,5 +117,10 @@ const sgdTrial = (form: Form): Trial => ({
   },
 });
 
-export const adamwTrials: readonly Trial[] = (["step", "stepMasked", "stepHeld"] as const).map(adamwTrial);
+export const adamwTrials: readonly Trial[] = (["step", "stepMasked", "stepHeld"] as const).map((form) =>
+  adamTrial(form, false),
+);
+export const adamTrials: readonly Trial[] = (["step", "stepMasked", "stepHeld"] as const).map((form) =>
+  adamTrial(form, true),
+);
 export const sgdTrials: readonly Trial[] = (["step", "stepMasked", "stepHeld"] as const).map(sgdTrial);

@@ -1,5 +1,6 @@
 /**
- * One step of AdamW (Loshchilov and Hutter 2019) or of SGD with momentum, in place over p, m and v.
+ * One step of AdamW (Loshchilov and Hutter 2019), of Adam with the decay in the gradient (Kingma and Ba 2015) or of SGD
+ * with momentum, in place over p, m and v.
  *
  * The masked forms leave p, m and v at 0 wherever the mask is 0, so that decay acts on kept weights only and a weight
  * that grows later starts without a past. The held forms leave p there as it was, and m and v at 0.
@@ -10,7 +11,7 @@ import type { Float, Int, Lanes } from "../pointwise/lanes.ts";
 import { type Cursor, streamRange } from "../pointwise/stream.ts";
 import type { Expr, Local, Stmt, ValType } from "../wasm/asm.ts";
 import { f32, select, seq } from "../wasm/asm.ts";
-import { adamwTrials, sgdTrials } from "./optimiser.trials.ts";
+import { adamTrials, adamwTrials, sgdTrials } from "./optimiser.trials.ts";
 
 type Params = Readonly<Record<string, ValType>>;
 const RANGE = { from: "i32", to: "i32" } as const;
@@ -30,7 +31,8 @@ function keeper(masked: boolean, mask: Expr<"i32">) {
     masked ? o.choose(value, off ?? o.value(0), o.some(o.loadBytes(mask, k))) : value;
 }
 
-function adamwStep(masking: Masking): Described {
+/** `coupled`: the decay is added to the gradient, so that both moments see it; else it acts on the weight alone. */
+function adamStep(masking: Masking, coupled: boolean): Described {
   const masked = masking !== "none";
   const params: Params = {
     p: "i32",
@@ -49,8 +51,8 @@ function adamwStep(masking: Masking): Described {
     ...RANGE,
   };
   const does =
-    "m = beta1 m + (1 - beta1) g', v = beta2 v + (1 - beta2) g'^2, g' = gradScale g; " +
-    "p -= lr (m correction1 / (sqrt(v correction2) + eps) + decay p)" +
+    `m = beta1 m + (1 - beta1) g', v = beta2 v + (1 - beta2) g'^2, g' = gradScale g${coupled ? " + decay p" : ""}; ` +
+    `p -= lr (m correction1 / (sqrt(v correction2) + eps)${coupled ? "" : " + decay p"})` +
     ENDING[masking];
   return described(params, does, (f) => {
     const all = f.p as Readonly<Record<string, Local>>;
@@ -70,10 +72,12 @@ function adamwStep(masking: Masking): Described {
       const [weight, gradient, first, second] = Array.from({ length: 4 }, () => f.local(o.type));
       const of = (name: string): Expr<F> => o.splat(number(name));
       const update = o.div(o.mul(first, of("correction1")), o.add(o.sqrt(o.mul(second, of("correction2"))), of("eps")));
-      const change = o.mul(of("lr"), o.add(update, o.mul(of("decay"), weight)));
+      const pull = o.mul(of("decay"), weight);
+      const change = o.mul(of("lr"), coupled ? update : o.add(update, pull));
+      const scaled = o.mul(o.load(g, 4 * k), of("gradScale"));
       return seq(
         weight.set(o.load(p, 4 * k)),
-        gradient.set(o.mul(o.load(g, 4 * k), of("gradScale"))),
+        gradient.set(coupled ? o.add(scaled, pull) : scaled),
         first.set(o.add(o.mul(of("beta1"), o.load(m, 4 * k)), o.mul(o.splat(rest1), gradient))),
         second.set(o.add(o.mul(of("beta2"), o.load(v, 4 * k)), o.mul(o.splat(rest2), o.mul(gradient, gradient)))),
         o.store(m, keep(o, first, k), 4 * k),
@@ -145,8 +149,20 @@ export const adamw: Kernel = defineKernel({
   name: "adamw-f32",
   family: "optimiser",
   summary: "A step of AdamW with decoupled decay, dense or under a mask.",
-  functions: { step: adamwStep("none"), stepMasked: adamwStep("zero"), stepHeld: adamwStep("held") },
+  functions: {
+    step: adamStep("none", false),
+    stepMasked: adamStep("zero", false),
+    stepHeld: adamStep("held", false),
+  },
   trials: adamwTrials,
+});
+
+export const adam: Kernel = defineKernel({
+  name: "adam-f32",
+  family: "optimiser",
+  summary: "A step of Adam with the decay added to the gradient, dense or under a mask.",
+  functions: { step: adamStep("none", true), stepMasked: adamStep("zero", true), stepHeld: adamStep("held", true) },
+  trials: adamTrials,
 });
 
 export const sgd: Kernel = defineKernel({

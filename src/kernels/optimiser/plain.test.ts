@@ -1,6 +1,6 @@
 /** The optimisers' twins against steps worked out by hand. */
 import { describe, expect, it } from "vitest";
-import { adamw, sgd } from "./plain.ts";
+import { adam, adamw, sgd } from "./plain.ts";
 
 describe("AdamW", () => {
   const settings = {
@@ -22,6 +22,21 @@ describe("AdamW", () => {
     const [p, m, v] = adamw(2, 4, 0, 0, { ...settings, decay: 0.5, gradScale: 0.25 });
     expect(p).toBeCloseTo(2 - 0.1 * (1 + 0.5 * 2), 12);
     expect([m, v]).toEqual([expect.closeTo(0.1, 12), expect.closeTo(0.01, 12)]);
+  });
+});
+
+describe("Adam", () => {
+  const settings = { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 0, correction1: 10, correction2: 100 };
+
+  it("takes the decay into both moments, so that a first step is by lr whatever the decay", () => {
+    const [p, m, v] = adam(2, 4, 0, 0, { ...settings, decay: 0.5, gradScale: 0.25 });
+    expect(p).toBeCloseTo(2 - 0.1, 12);
+    expect([m, v]).toEqual([expect.closeTo(0.1 * 2, 12), expect.closeTo(0.01 * 4, 12)]);
+  });
+
+  it("is AdamW where nothing decays", () => {
+    const plain = { ...settings, decay: 0, gradScale: 0.5 };
+    expect(adam(2, 4, 0.3, 0.7, plain)).toEqual(adamw(2, 4, 0.3, 0.7, plain));
   });
 });
 

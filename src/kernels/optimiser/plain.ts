@@ -22,6 +22,11 @@ export function adamw(p: number, g: number, m: number, v: number, s: AdamWSettin
   return [p - s.lr * (update + s.decay * p), first, second];
 }
 
+/** Adam (Kingma and Ba 2015) with the decay added to the gradient: [p, m, v] after the step. */
+export function adam(p: number, g: number, m: number, v: number, s: AdamWSettings): [number, number, number] {
+  return adamw(p, g * s.gradScale + s.decay * p, m, v, { ...s, gradScale: 1, decay: 0 });
+}
+
 export interface SgdSettings {
   readonly lr: number;
   readonly momentum: number;

@@ -1,12 +1,11 @@
-/** Every gradient against central differences of an f64 formula or of the operation itself, and against tfjs-core. */
+/** Every gradient against central differences of an f64 formula or of the operation itself. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { init, shutdown } from "../../core/engine.ts";
-import { stream } from "../../core/random.ts";
-import { valueAndGrad } from "../../core/tape.ts";
-import { full, type Tensor, tensor } from "../../core/tensor.ts";
+import { full, tensor } from "../../core/tensor.ts";
 import { attention, rope } from "./attention.ts";
-import { add, addRow, mul, reshape, scale, siluGate, sub } from "./elementwise.ts";
+import { add, addRow, mul, scale, siluGate, sub } from "./elementwise.ts";
 import { embedding } from "./embedding.ts";
+import { checkGradients, drawer, weigh } from "./gradient-check.ts";
 import { linear } from "./linear.ts";
 import { crossEntropy, distillation, total } from "./loss.ts";
 import { rmsNorm } from "./norm.ts";
@@ -14,49 +13,8 @@ import { rmsNorm } from "./norm.ts";
 beforeAll(() => init({ threads: 2 }));
 afterAll(shutdown);
 
-let draws = 0;
-function random(shape: readonly number[], size = 1): Tensor {
-  const s = stream(11, `ops-test-${draws++}`);
-  const n = shape.reduce((a, b) => a * b, 1);
-  return tensor(
-    Float32Array.from({ length: n }, (_, i) => size * s.normal(i)),
-    shape,
-  );
-}
-
-/** A loss with a different weight on each output, so that no gradient cancels by symmetry. */
-function weigh(y: Tensor): Tensor {
-  const w = tensor(
-    Float32Array.from({ length: y.size }, (_, i) => Math.cos(1 + 0.7 * i)),
-    y.shape,
-  );
-  return reshape(linear(reshape(mul(y, w), [1, y.size]), full([1, y.size], 1)), [1]);
-}
-
-/**
- * Central differences with step h: truncation is O(h^2), and f32 sums of a few hundred terms of unit size carry about
- * 1e-5 of noise, which h = 1e-2 turns into 1e-3 of the quotient.
- */
-function check(inputs: readonly Tensor[], f: () => Tensor, tolerance = 4e-3): void {
-  const { gradients } = valueAndGrad(f, inputs);
-  inputs.forEach((x, k) => {
-    const g = gradients[k].toArray();
-    const picks = x.size <= 24 ? [...Array(x.size).keys()] : Array.from({ length: 24 }, (_, i) => (i * 7919) % x.size);
-    for (const i of picks) {
-      const h = 1e-2;
-      const x0 = x.f32[i];
-      x.f32[i] = x0 + h;
-      const up = f().item();
-      x.f32[i] = x0 - h;
-      const down = f().item();
-      x.f32[i] = x0;
-      const want = (up - down) / (2 * h);
-      expect(Math.abs(g[i] - want), `input ${k}, element ${i}: ${g[i]} against ${want}`).toBeLessThan(
-        tolerance * Math.max(1, Math.abs(want)),
-      );
-    }
-  });
-}
+const random = drawer(11);
+const check = checkGradients;
 
 test("elementwise operations", () => {
   const a = random([3, 5]);

@@ -6,6 +6,7 @@
 import { attention } from "./attention/index.ts";
 import { convKernels } from "./conv/index.ts";
 import { convertKernels } from "./convert/index.ts";
+import { convnet } from "./convnet/index.ts";
 import { dense } from "./dense/index.ts";
 import { factor } from "./factor/index.ts";
 import { graphKernels } from "./graph/index.ts";
@@ -28,6 +29,7 @@ export const kernels: readonly Kernel[] = [
   ...lossKernels,
   ...optimiserKernels,
   ...convertKernels,
+  ...convnet,
   ...recurrentKernels,
   ...graphKernels,
 ];

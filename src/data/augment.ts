@@ -30,8 +30,8 @@ export function drawFor(seed: number, place: number, epoch: number, id: number):
 
 /** Mirrors left and right with probability 1/2. */
 export const flip = (): Augmentation => (x, shape, draw) => {
+  const w = imageShape(shape)[2];
   if (draw.below(0, 2) === 0) return;
-  const w = shape[shape.length - 1];
   for (let at = 0; at < x.length; at += w) x.subarray(at, at + w).reverse();
 };
 

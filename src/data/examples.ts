@@ -212,3 +212,19 @@ export const mapSplits = <A, B>(s: Splits<A>, fn: (part: A) => B): Splits<B> => 
   validation: fn(s.validation),
   test: fn(s.test),
 });
+
+/** Some columns of every example, in the order given: selected features. */
+export function selectFeatures(e: Examples, columns: ArrayLike<number>): Examples {
+  const w = widthOf(e);
+  const d = columns.length;
+  const bad = Array.from(columns).find((c) => !(Number.isInteger(c) && c >= 0 && c < w));
+  demand(bad === undefined, () => ({
+    about: `features of ${e.name}`,
+    expected: `columns from 0 to ${w - 1}`,
+    got: String(bad),
+    hint: "Count features from 0.",
+  }));
+  const x = e.x instanceof Uint8Array ? new Uint8Array(e.count * d) : new Float32Array(e.count * d);
+  for (let i = 0, to = 0; i < e.count; i++) for (let j = 0; j < d; j++, to++) x[to] = e.x[i * w + columns[j]];
+  return { ...e, x, shape: [d] };
+}

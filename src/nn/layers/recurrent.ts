@@ -23,7 +23,7 @@ export interface LstmLayer {
   run(x: Tensor, batch: number, mode: Mode, state?: CellState): LstmResult;
 }
 
-export interface LstmOptions extends Pick<ParamOptions, "off"> {
+export interface LstmOptions extends Pick<ParamOptions, "off" | "uses"> {
   readonly seed: number;
   /** of both weights; default uniform in +-1 / sqrt(units) */
   readonly init?: Initialiser;

@@ -12,8 +12,26 @@ import { softmax } from "../../kernels/norm/index.ts";
 
 const ROWS = 64;
 
-/** Contexts [Tq * B, H] for queries q [Tq * B, H] over memory [Tk * B, H]. */
-export function dotAttention(q: Tensor, memory: Tensor, batch: number): Tensor {
+/** Scores [B * Tq, Tk] of states behind a sequence's end become -inf. */
+function hide(scores: Tensor, queries: number, keys: number, lengths: ArrayLike<number>): void {
+  const all = scores.f32;
+  for (let row = 0; row * keys < all.length; row++) {
+    const length = lengths[Math.floor(row / queries)];
+    demand(length >= 1 && length <= keys, () => ({
+      about: `length of sequence ${Math.floor(row / queries)}`,
+      expected: `1 to ${keys}`,
+      got: String(length),
+      hint: "Give the length of each sequence without its padding.",
+    }));
+    all.fill(Number.NEGATIVE_INFINITY, row * keys + length, (row + 1) * keys);
+  }
+}
+
+/**
+ * Contexts [Tq * B, H] for queries q [Tq * B, H] over memory [Tk * B, H]. Of sequence b only the first `lengths[b]`
+ * states are looked at, at least one; default all.
+ */
+export function dotAttention(q: Tensor, memory: Tensor, batch: number, lengths?: ArrayLike<number>): Tensor {
   const H = q.shape[1];
   const [queries, keys] = [q.shape[0] / batch, memory.shape[0] / batch];
   demand(Number.isInteger(queries) && Number.isInteger(keys) && memory.shape[1] === H, () => ({
@@ -43,6 +61,7 @@ export function dotAttention(q: Tensor, memory: Tensor, batch: number): Tensor {
   for (let b = 0; b < batch; b++) {
     gemm({ m: queries, n: keys, k: H, a: of(q, b), b: turned(of(memory, b)), c: scores(weights, b).ptr });
   }
+  if (lengths) hide(weights, queries, keys, lengths);
   parallel(softmax, "rows", [weights.ptr, weights.ptr, keys], batch * queries, ROWS);
   for (let b = 0; b < batch; b++) {
     gemm({ m: queries, n: H, k: keys, a: scores(weights, b), b: of(memory, b), c: of(y, b).ptr, ldc });

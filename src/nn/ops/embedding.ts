@@ -4,6 +4,7 @@
  */
 
 import { parallel, scratch } from "../../core/engine.ts";
+import { demand } from "../../core/errors.ts";
 import { record } from "../../core/tape.ts";
 import { Tensor, zeros } from "../../core/tensor.ts";
 import { convert } from "../../kernels/convert/index.ts";
@@ -21,8 +22,16 @@ function storedRows(table: Tensor, ids: Tensor): Tensor {
   return y;
 }
 
+/** A `LacunaError` for an id that is not a row of the table. */
 export function embedding(table: Tensor, ids: Tensor): Tensor {
-  const [, width] = table.shape;
+  const [count, width] = table.shape;
+  const wrong = ids.i32.find((id) => !(id >= 0 && id < count));
+  demand(wrong === undefined, () => ({
+    about: `embedding of ${count} rows`,
+    expected: `ids from 0 to ${count - 1}`,
+    got: String(wrong),
+    hint: "Check the vocabulary that the ids come from.",
+  }));
   if (table.dtype !== "f32") return storedRows(table, ids);
   const y = new Tensor([ids.size, width]);
   parallel(pointwise, "gatherRows", [table.ptr, ids.ptr, y.ptr, width], ids.size, 64);

@@ -1,12 +1,13 @@
 /**
- * Operations on rows: dot products of paired rows (scores of user and item), and ranges of rows.
+ * Operations on rows: dot products of paired rows (scores of user and item), ranges of rows, rows one below the other,
+ * and the exchange of two axes that rows are counted by (batch and time).
  */
 
 import { memory, parallel } from "../../core/engine.ts";
 import { demand } from "../../core/errors.ts";
 import { record } from "../../core/tape.ts";
-import { Tensor, zeros } from "../../core/tensor.ts";
-import { rowsKernel } from "../../kernels/pointwise/index.ts";
+import { Tensor, tensor, zeros } from "../../core/tensor.ts";
+import { pointwise, rowsKernel } from "../../kernels/pointwise/index.ts";
 import { GRAIN } from "./elementwise.ts";
 
 const grainOf = (cols: number): number => Math.max(1, Math.ceil(GRAIN / Math.max(1, cols)));
@@ -53,4 +54,44 @@ export function sliceRows(x: Tensor, from: number, to: number): Tensor {
     memory.f32(dx.ptr + 4 * from * width, dy.size).set(memory.f32(dy.ptr, dy.size));
     return [dx];
   });
+}
+
+/** a [R, C] above b [S, C] -> [R + S, C]. */
+export function concatRows(a: Tensor, b: Tensor): Tensor {
+  const [rows, ...rest] = a.shape;
+  const cols = a.size / Math.max(1, rows);
+  demand(b.shape.slice(1).join() === rest.join(), () => ({
+    about: "concatRows",
+    expected: `rows as in [${a.shape.join(", ")}]`,
+    got: `[${b.shape.join(", ")}]`,
+    hint: "Check the shapes.",
+  }));
+  const y = new Tensor([rows + b.shape[0], ...rest]);
+  y.f32.set(a.f32);
+  memory.f32(y.ptr + a.bytes, b.size).set(b.f32);
+  const part = (dy: Tensor, of: Tensor, first: number): Tensor => {
+    const g = new Tensor(of.shape);
+    g.f32.set(memory.f32(dy.ptr + 4 * first * cols, g.size));
+    return g;
+  };
+  return record("concatRows", [a, b], y, (dy, [wantA, wantB]) => [
+    wantA ? part(dy, a, 0) : null,
+    wantB ? part(dy, b, rows) : null,
+  ]);
+}
+
+/** Rows (i, j) of x [outer * inner, C] as rows (j, i): batch-major to time-major and back. */
+export function swapRows(x: Tensor, outer: number, inner: number): Tensor {
+  const [rows, ...rest] = x.shape;
+  demand(rows === outer * inner, () => ({
+    about: "swapRows",
+    expected: `${outer} x ${inner} rows`,
+    got: String(rows),
+    hint: "Check the counts.",
+  }));
+  const cols = x.size / Math.max(1, rows);
+  const order = tensor(Int32Array.from({ length: rows }, (_, r) => (r % outer) * inner + Math.floor(r / outer)));
+  const y = new Tensor([rows, ...rest]);
+  parallel(pointwise, "gatherRows", [x.ptr, order.ptr, y.ptr, cols], rows, grainOf(cols));
+  return record("swapRows", [x], y, (dy) => [swapRows(dy, inner, outer)]);
 }

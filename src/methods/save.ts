@@ -3,10 +3,12 @@
  *
  * Packed are the weights whose pattern is known, from pruning or from the file they came from, or found in their values,
  * where packing saves bytes; all others are stored as they are. Folders appear whole or not at all. The record
- * (`lacuna.json`) says how the weights were made; nothing reads it back to decide anything. Node only.
+ * (`lacuna.json`) says how the weights were made; it is read back to be told, never to decide anything. Node only.
  */
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { z } from "zod";
+import { LacunaError } from "../core/errors.ts";
 import { scope } from "../core/scope.ts";
 import { fromBytes } from "../core/tensor.ts";
 import { dtypeBytes } from "../formats/dtype.ts";
@@ -122,6 +124,42 @@ export function recordOf(
     ...(recover !== undefined && { recover }),
     ...(options.provenance && { provenance: options.provenance }),
   });
+}
+
+const madeRecord = z.object({
+  kind: z.literal("sparse model"),
+  prune: z.object({ method: z.string(), pattern: z.string(), requested: z.number() }),
+  recover: z.object({ steps: z.number() }).optional(),
+});
+
+/** How a saved sparse model was made, from its record. A `LacunaError` when the folder has none. */
+export async function howMade(
+  folder: string,
+): Promise<{ method: string; pattern: string; sparsity: number; recoverSteps: number }> {
+  const text = await readFile(join(folder, recordFile), "utf8").catch(() => "null");
+  const parsed = madeRecord.safeParse(parseJson(text));
+  if (!parsed.success)
+    throw new LacunaError({
+      about: join(folder, recordFile),
+      expected: "the record of a sparse model",
+      got: text === "null" ? "no such file" : "something else",
+      hint: "Give a folder that `lacuna prune` or `lacuna compress` wrote.",
+    });
+  const { prune, recover } = parsed.data;
+  return {
+    method: prune.method,
+    pattern: prune.pattern,
+    sparsity: prune.requested,
+    recoverSteps: recover?.steps ?? 0,
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The record of the folder that a model came from, if it has one and the model adds nothing to it. */

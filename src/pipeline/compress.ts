@@ -5,6 +5,7 @@
  * and every figure is measured on the packed folder as it was read back. The output folder appears whole or not at all.
  */
 import { basename, join, resolve } from "node:path";
+import { demand } from "../core/errors.ts";
 import { inspect } from "../evaluate/inspect.ts";
 import { perplexity } from "../evaluate/perplexity.ts";
 import type { PerplexityResult } from "../evaluate/protocol.ts";
@@ -12,7 +13,7 @@ import { compareSpeed } from "../evaluate/speed.ts";
 import { type FolderOptions, writeFolderAtomically } from "../formats/atomic.node.ts";
 import { prune } from "../methods/prune.ts";
 import { recover } from "../methods/recovery/finetune.ts";
-import { pack, packedSizes } from "../methods/save.ts";
+import { howMade, pack, packedSizes } from "../methods/save.ts";
 import type { PrunedModel } from "../methods/sparse-model.ts";
 import { llamaPrunable } from "../models/llama/config.ts";
 import { encodeFor, loadModel, type Model, readText } from "../models/model.ts";
@@ -37,7 +38,7 @@ import type {
 export interface CompressOptions extends FolderOptions {
   /** folder that the recipe's paths are relative to */
   readonly base: string;
-  /** used instead of the recipe's model */
+  /** used instead of the recipe's model; variants that were made before are left out then */
   readonly model?: string;
   readonly onProgress?: (stage: string, done: number) => void;
   /** makes files that go beside the record, such as the report, from it */
@@ -216,10 +217,11 @@ export async function compress(
   const dense = await loadModel(options.model ?? resolve(base, recipe.model));
   const texts = await readTexts(dense, recipe, base);
   const curvePoints = recipe.curve.reduce((n, c) => n + c.sparsity.length, 0);
-  const variantWork = recipe.variants.reduce(
-    (n, v) => n + recipe.seeds.length * (WEIGHT.prune + WEIGHT.evaluate + WEIGHT.step * (v.recover?.steps ?? 0)),
-    0,
-  );
+  const wanted = recipe.variants.filter((v) => !(options.model && "folder" in v));
+  const variantWork = wanted.reduce((n, v) => {
+    if ("folder" in v) return n + WEIGHT.evaluate;
+    return n + recipe.seeds.length * (WEIGHT.prune + WEIGHT.evaluate + WEIGHT.step * (v.recover?.steps ?? 0));
+  }, 0);
   const total =
     recipe.forecastSeconds +
     2 * WEIGHT.evaluate +
@@ -283,7 +285,25 @@ export async function compress(
           qualities: [await stages.run("dense, long text", WEIGHT.evaluate, (t) => score(dense, texts.table, t))],
         },
       ];
-      for (const v of recipe.variants) {
+      for (const v of wanted) {
+        if ("folder" in v) {
+          const at = resolve(base, v.folder);
+          const model = await loadModel(at);
+          demand(
+            model.config.vocabSize === dense.config.vocabSize && model.config.layers === dense.config.layers,
+            () => ({
+              about: `variant "${v.label}", ${at}`,
+              expected: `a sparse model of the recipe's model: ${dense.config.layers} layers, ${dense.config.vocabSize} tokens`,
+              got: `${model.config.layers} layers, ${model.config.vocabSize} tokens`,
+              hint: "Give the folder that was made from this model, or leave the variant out.",
+            }),
+          );
+          const quality = await stages.run(`${v.label}: evaluate`, WEIGHT.evaluate, (t) =>
+            score(model, texts.table, t),
+          );
+          made.push({ label: v.label, spec: await howMade(at), models: [model], qualities: [quality] });
+          continue;
+        }
         const qualities: PerplexityResult[] = [];
         const models: Model[] = [];
         let first: { folder: string; achieved: number } | undefined;

@@ -19,6 +19,18 @@ const recovery = z.strictObject({
   distill: z.strictObject({ weight: z.number().min(0).max(1), temperature: z.number().positive() }),
 });
 
+/** A variant that the job makes: pruned, perhaps recovered, packed. */
+const toMake = z.strictObject({
+  label: z.string().min(1),
+  method: z.string(),
+  pattern: z.string(),
+  sparsity: sparsity.optional(),
+  recover: recovery.optional(),
+});
+
+/** A sparse model of the recipe's model, made before: judged and timed as the others; left out for another model. */
+const ready = z.strictObject({ label: z.string().min(1), folder: z.string().min(1) });
+
 export const compressRecipe = z.strictObject({
   kind: z.literal("compress"),
   model: z.string().min(1),
@@ -42,17 +54,7 @@ export const compressRecipe = z.strictObject({
       sparsity: z.array(sparsity).min(1),
     }),
   ),
-  variants: z
-    .array(
-      z.strictObject({
-        label: z.string().min(1),
-        method: z.string(),
-        pattern: z.string(),
-        sparsity: sparsity.optional(),
-        recover: recovery.optional(),
-      }),
-    )
-    .min(1),
+  variants: z.array(z.union([toMake, ready])).min(1),
   speed: z.strictObject({ promptTokens: positive, tokens: positive, rounds: positive }),
   sample: z.strictObject({
     prompt: z.string().min(1),
@@ -70,4 +72,4 @@ export const compressRecipe = z.strictObject({
 });
 
 export type CompressRecipe = z.infer<typeof compressRecipe>;
-export type VariantRecipe = CompressRecipe["variants"][number];
+export type VariantRecipe = z.infer<typeof toMake>;

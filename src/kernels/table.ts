@@ -15,8 +15,10 @@ import { lossKernels } from "./loss/index.ts";
 import { normKernels } from "./norm/index.ts";
 import { optimiserKernels } from "./optimiser/index.ts";
 import { pointwiseKernels } from "./pointwise/index.ts";
+import { quant } from "./quant/index.ts";
 import { recurrentKernels } from "./recurrent/index.ts";
 import { sparse } from "./sparse/index.ts";
+import { top } from "./top/index.ts";
 
 export const kernels: readonly Kernel[] = [
   ...attention, //
@@ -25,6 +27,7 @@ export const kernels: readonly Kernel[] = [
   ...factor,
   ...pointwiseKernels,
   ...sparse,
+  ...quant,
   ...normKernels,
   ...lossKernels,
   ...optimiserKernels,
@@ -32,6 +35,7 @@ export const kernels: readonly Kernel[] = [
   ...convnet,
   ...recurrentKernels,
   ...graphKernels,
+  ...top,
 ];
 
 const byName = new Map(kernels.map((kernel) => [kernel.name, kernel]));

@@ -4,6 +4,7 @@
  * Dot products along the row, several rows and up to three tokens at a time, so that a weight is fetched from memory and
  * widened once for those tokens. Each (row, token) has one four-lane sum that takes the columns in the same order
  * whatever the grouping: a row's result does not depend on the split, nor on how many tokens are computed with it.
+ * `listed` does the same for one token and chosen rows: the outputs of a layer that will be used.
  * Narrow types need the tokens prepared: `prepare` reorders x (bf16) or scales it (f16), see element.ts.
  */
 
@@ -12,6 +13,7 @@ import {
   block,
   brIf,
   type Expr,
+  type FnRef,
   f32,
   f32x4,
   forRange,
@@ -62,14 +64,18 @@ const TILES: readonly Tile[] = [
   { rows: 2, fence: 4 },
 ];
 const TOKENS = [1, 2, 3] as const;
+const MOST_ROWS = TILES[0].rows;
 /** Rows that run through all tokens before the next: a multiple of every tile, few enough to stay in cache. */
 export const GEMV_ROWS = 12;
 
 const tokenBytes = 4;
 
+/** `w<r>` is the address of row r. */
 const dotParams = {
-  w: "i32",
-  ldw: "i32",
+  w0: "i32",
+  w1: "i32",
+  w2: "i32",
+  w3: "i32",
   x: "i32",
   ldx: "i32",
   c: "i32",
@@ -86,7 +92,7 @@ function emitDot(m: ModuleBuilder, type: ElementType, fused: boolean, { rows, fe
     dotParams,
     ({ p, local, locals }) => {
       const acc = Array.from({ length: rows }, () => locals("v128", tokens));
-      const wp = [p.w, ...locals("i32", rows - 1)];
+      const wp = [p.w0, p.w1, p.w2, p.w3].slice(0, rows);
       const xp = [p.x, ...locals("i32", tokens - 1)];
       const [left, tail] = locals("i32", 2);
       const [at, xat] = locals("i32", 2);
@@ -149,7 +155,6 @@ function emitDot(m: ModuleBuilder, type: ElementType, fused: boolean, { rows, fe
         );
 
       return [
-        ...wp.slice(1).map((w, r) => w.set(add(wp[r], p.ldw))),
         ...xp.slice(1).map((x, t) => x.set(add(xp[t], p.ldx))),
         tail.set(and(p.c, n(STEP - 1))),
         left.set(i32.shru(p.c, n(3))),
@@ -187,11 +192,14 @@ function emitGemv(m: ModuleBuilder, type: ElementType, fused: boolean): void {
     from: "i32",
     to: "i32",
   } as const;
+  emitListed(m, type, grouped[0], single[0]);
   m.func("rows", params, ({ p, locals }) => {
-    const [row, end, r, t, group, wAt, xAt, yAt] = locals("i32", 8);
-    const args = [wAt, p.ldw, xAt, p.ldx, p.c, yAt, p.ldy, n(0)] as const;
+    const [row, end, r, t, group, xAt, yAt] = locals("i32", 7);
+    const wAt = locals("i32", MOST_ROWS);
+    const args = [...wAt, xAt, p.ldx, p.c, yAt, p.ldy, n(0)] as const;
     const place = seq(
-      wAt.set(add(p.w, mul(r, p.ldw))),
+      wAt[0].set(add(p.w, mul(r, p.ldw))),
+      ...wAt.slice(1).map((w, i) => w.set(add(wAt[i], p.ldw))),
       xAt.set(add(p.x, mul(t, p.ldx))),
       yAt.set(add(p.y, add(mul(t, p.ldy), shl(r, n(2))))),
     );
@@ -226,6 +234,37 @@ function emitGemv(m: ModuleBuilder, type: ElementType, fused: boolean): void {
         ),
         row.set(end),
       ),
+    ];
+  });
+}
+
+function emitListed(m: ModuleBuilder, type: ElementType, grouped: FnRef<"void">, single: FnRef<"void">): void {
+  const params = {
+    w: "i32",
+    ldw: "i32",
+    x: "i32",
+    c: "i32",
+    list: "i32",
+    y: "i32",
+    from: "i32",
+    to: "i32",
+  } as const;
+  m.func("listed", params, ({ p, locals }) => {
+    const [i, at] = locals("i32", 2);
+    const wAt = locals("i32", MOST_ROWS);
+    const zero = n(0);
+    const take = (dot: FnRef<"void">, rows: number): Stmt =>
+      seq(
+        at.set(add(p.list, shl(i, n(2)))),
+        ...wAt.slice(0, rows).map((w, r) => w.set(add(p.w, mul(i32.load(at, 4 * r), p.ldw)))),
+        dot.call(...wAt, p.x, zero, p.c, add(p.y, shl(i, n(2))), zero, zero),
+        i.set(add(i, n(rows))),
+      );
+    return [
+      p.ldw.set(shl(p.ldw, n(shiftOf(type)))),
+      i.set(p.from),
+      whileLoop(le(add(i, n(MOST_ROWS)), p.to), take(grouped, MOST_ROWS)),
+      whileLoop(lt(i, p.to), take(single, 1)),
     ];
   });
 }
@@ -311,10 +350,37 @@ function trial(mostTokens: number, mostColumns: number) {
     };
 }
 
+/** Some rows, in any order and more than once: the same bits as all rows. */
+const listedTrial =
+  (type: ElementType) =>
+  (draw: Draw, box: Sandbox): Comparison[] => {
+    const rows = draw.int(1, 21);
+    const c = draw.int(0, 40);
+    const ldw = c + draw.int(0, 3);
+    const list = Int32Array.from({ length: draw.int(0, 13) }, () => draw.int(0, rows - 1));
+    const w = box.put(encode(type, draw.floats(rows * ldw)));
+    let x = box.put(draw.floats(c));
+    if (type !== "f32") {
+      const prepared = box.room(c * 4);
+      box.call("prepare", x, c, c, 1, prepared);
+      x = prepared;
+    }
+    const all = box.room(rows * 4);
+    box.call("rows", w, ldw, x, c, c, all, rows, 1, 0, rows);
+    const y = box.room(list.length * 4);
+    const middle = draw.int(0, list.length);
+    const given = [w, ldw, x, c, box.put(list), y];
+    box.call("listed", ...given, middle, list.length);
+    box.call("listed", ...given, 0, middle);
+    const each = box.f32(all, rows);
+    return [{ what: "listed", got: box.f32(y, list.length), want: Array.from(list, (row) => each[row]), tolerance: 0 }];
+  };
+
 const trials = [
   { name: "one token", of: trial(1, 70) },
   { name: "few tokens", of: trial(9, 35) },
   { name: "long rows", of: trial(4, 600) },
+  { name: "listed rows", of: listedTrial },
 ];
 
 function gemvKernel(type: ElementType): Kernel {
@@ -323,6 +389,10 @@ function gemvKernel(type: ElementType): Kernel {
     does:
       `Y[tokens, R] = X[tokens, c] · W[R, c]^T, W row-major ${type}${type === "f32" ? "" : ", x prepared"}; row strides ` +
       "in elements; from, to: rows of W",
+  };
+  const listed = {
+    params: ["w", "ldw", "x", "c", "list", "y", "from", "to"],
+    does: `y[i] = W[list[i], c] · x[c], W and x as in rows and with its bits, list i32; from, to: entries of the list`,
   };
   const prepare = {
     params: ["x", "ldx", "c", "tokens", "prepared"],
@@ -335,7 +405,7 @@ function gemvKernel(type: ElementType): Kernel {
     name: `gemv-${type}`,
     family: "dense",
     summary: `Few tokens times row-major ${type} weights, by dot products`,
-    functions: type === "f32" ? { rows } : { rows, prepare },
+    functions: type === "f32" ? { rows, listed } : { rows, listed, prepare },
     emit({ shared, fused }) {
       const m = new ModuleBuilder({ shared });
       emitGemv(m, type, fused);

@@ -296,6 +296,8 @@ export const v128 = {
 
 export const i8x16 = {
   splat: splat<"i32">(15),
+  /** 16-bit lanes of a then b to signed bytes, saturating */
+  narrowS: vbin(0x65),
   add: vbin(0x6e),
   bitmask: un<"v128", "i32">("i32", simd(0x64)),
 } as const;
@@ -308,6 +310,8 @@ export const i16x8 = {
   shl: vshift(0x8b),
   shrs: vshift(0x8c),
   shru: vshift(0x8d),
+  /** 32-bit lanes of a then b to signed 16-bit lanes, saturating */
+  narrowS: vbin(0x85),
   /** 32-bit lanes of a then b to unsigned 16-bit lanes, saturating */
   narrowU: vbin(0x86),
   extendLowS: vun(0x87),

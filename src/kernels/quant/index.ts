@@ -1,0 +1,6 @@
+/** Kernels for quantised weights: whole numbers of 4 or 8 bits with a scale for each group of inputs. */
+
+import type { Kernel } from "../kernel.ts";
+import { gemvInt4, gemvInt8, gemvUint4, gemvUint8 } from "./gemv.ts";
+
+export const quant: readonly Kernel[] = [gemvInt8, gemvUint8, gemvInt4, gemvUint4];

@@ -75,3 +75,21 @@ export function planeStream(
   }
   return { out, in: inputs, block, plane, nonZeros, entries, words, starts };
 }
+
+/** Work of a tile beside its vectors, in vectors: the address, the loop's exit and the weights of an entry. */
+const TILE_COST: Readonly<Record<Block, number>> = { 1: 1.5, 2: 1.5, 4: 1.5 };
+
+/**
+ * Vectors of a tile for an image: the tiles cover ceil(pixels / 4) vectors, the last one may be narrower, and among the
+ * widths it is the one with the least work. All tiles but the last have the same width.
+ */
+export function tileVectors(block: Block, pixels: number): number {
+  const vectors = Math.ceil(pixels / 4);
+  let best = 1;
+  let least = Number.POSITIVE_INFINITY;
+  for (let width = 1; width <= MOST_VECTORS[block]; width++) {
+    const work = vectors + Math.ceil(vectors / width) * TILE_COST[block];
+    if (work < least) [best, least] = [width, work];
+  }
+  return best;
+}

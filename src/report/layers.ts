@@ -27,7 +27,11 @@ const KERNELS: Readonly<Record<string, string>> = {
   expanded: "dense, in f32",
   packed: "dense, f32 panels",
   block4x1: "4x1 blocks",
-  nm: "N:M by 4 rows",
+  block2x1: "2x1 blocks",
+  block1x16: "1x16 blocks",
+  nm1x1: "N:M",
+  nm4x1: "N:M by 4 rows",
+  nm: "N:M by 4 rows", // its name in records of version 0.1
   csr: "CSR",
 };
 
@@ -41,6 +45,10 @@ export function kernelCodes(kernels: readonly string[]): Map<string, string> {
   const codes = new Map<string, string>();
   const usual: Readonly<Record<string, string>> = {
     block4x1: "4x1",
+    block2x1: "2x1",
+    block1x16: "1x16",
+    nm1x1: "N:M",
+    nm4x1: "NM",
     nm: "NM",
     csr: "CSR",
     stored: "D",

@@ -4,6 +4,7 @@ import { outside } from "../core/scope.ts";
 import { tensor } from "../core/tensor.ts";
 import { chooseLayer, defaultRules, type LayerFacts, layerFacts, type Speeds } from "./choose.ts";
 import { drawnWeight } from "./drawn.ts";
+import type { SparseForm } from "./layer.ts";
 
 beforeAll(() => initSync({ threads: 1 }));
 afterAll(shutdown);
@@ -29,13 +30,25 @@ test("facts: sparsity, pattern, and the density that each form would hold", () =
     { form: "csr", density },
   ]);
 
-  const nm = facts(drawnWeight(shape, "nm", 0.5, 1), 24, 64);
+  const nm = facts(drawnWeight(shape, "nm4x1", 0.5, 1), 24, 64);
   expect([nm.pattern, nm.quota]).toEqual(["2:4@4x1", { n: 2, m: 4 }]);
-  expect(nm.candidates[0]).toEqual({ form: "nm", density: 0.5 });
+  expect(nm.candidates[0]).toEqual({ form: "nm4x1", density: 0.5 });
   // 1:4 shared by four rows holds 2:4, too; the name in the file says what it is.
-  const quarter = drawnWeight(shape, "nm", 0.25, 1);
+  const quarter = drawnWeight(shape, "nm4x1", 0.25, 1);
   expect(facts(quarter, 24, 64).quota).toEqual({ n: 2, m: 4 });
   expect(facts(quarter, 24, 64, "1:4@4x1").quota).toEqual({ n: 1, m: 4 });
+  // Each row keeps its own two of four: the form for rows, whatever the name claims.
+  const rows = facts(drawnWeight(shape, "nm1x1", 0.5, 1), 24, 64, "2:4@4x1");
+  expect([rows.pattern, rows.quota]).toEqual(["2:4", { n: 2, m: 4 }]);
+  expect(rows.candidates.find((c) => c.form.startsWith("nm"))).toEqual({ form: "nm1x1", density: 0.5 });
+
+  const wide = facts(drawnWeight(shape, "block1x16", 0.5, 1), 24, 64);
+  expect(wide.pattern).toBe("1x16");
+  expect(wide.candidates[0]).toEqual({ form: "block1x16", density: expect.closeTo(1 - wide.sparsity, 12) });
+  const pair = facts(drawnWeight(shape, "block2x1", 0.5, 1), 24, 64);
+  expect(pair.pattern).toBe("2x1");
+  expect(pair.candidates).toContainEqual({ form: "block2x1", density: expect.closeTo(1 - pair.sparsity, 12) });
+
   // A name that the values do not keep, or that nobody can read, is not believed.
   expect(facts(drawnWeight(shape, "csr", 0.5, 1), 24, 64, "2:4@4x1").quota).toBeUndefined();
   expect(facts(quarter, 24, 64, "zigzag").quota).toEqual({ n: 2, m: 4 });
@@ -43,8 +56,9 @@ test("facts: sparsity, pattern, and the density that each form would hold", () =
   // Unstructured: a block of four is empty with probability 0.5^4, so 94 % of the blocks would be held.
   const loose = facts(drawnWeight(shape, "csr", 0.5, 1), 24, 64);
   expect(loose.pattern).toBe("unstructured");
-  expect(loose.candidates[0].density).toBeGreaterThan(0.88);
-  expect(loose.candidates[1].density).toBeCloseTo(1 - loose.sparsity, 12);
+  const held = (form: SparseForm) => loose.candidates.find((c) => c.form === form)?.density;
+  expect(held("block4x1")).toBeGreaterThan(0.88);
+  expect(held("csr")).toBeCloseTo(1 - loose.sparsity, 12);
 
   const few = drawnWeight(shape, "dense", 1, 1);
   few.fill(0, 0, 20);
@@ -52,7 +66,7 @@ test("facts: sparsity, pattern, and the density that each form would hold", () =
 });
 
 test("default rules follow the measurements they are derived from", () => {
-  const r = (use: "decode" | "prefill", form: "csr" | "block4x1" | "nm", sparsity: number) =>
+  const r = (use: "decode" | "prefill", form: "csr" | "block4x1" | "nm4x1", sparsity: number) =>
     defaultRules.ratio(shape, use, form, 1 - sparsity) as number;
   // kernels measured at 1024 wide: CSR N = 1 breaks even at 80 %, block 4 is 1.4 at 50 % and 6.8 at 90 %.
   expect(r("decode", "csr", 0.8)).toBeCloseTo(1.0, 9);

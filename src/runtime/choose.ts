@@ -7,7 +7,8 @@
  */
 import type { Tensor } from "../core/tensor.ts";
 import type { ElementType } from "../kernels/dense/element.ts";
-import { GROUP, MAX_COLUMNS, nmSupported, nmViolation } from "../kernels/sparse/streams.ts";
+import { layouts } from "../kernels/sparse/layouts.ts";
+import { blockDensity, blocksFit, MAX_COLUMNS, nmSupported, nmViolation } from "../kernels/sparse/streams.ts";
 import { measure } from "../sparsity/measure.ts";
 import { parsePattern, printPattern } from "../sparsity/pattern.ts";
 import {
@@ -28,6 +29,7 @@ export interface WeightShape {
 
 /** One token at a time, or many. */
 export type Use = "decode" | "prefill";
+const USES = ["decode", "prefill"] as const;
 
 /** Tokens that stand for "many" in measurements. */
 export const MANY = 256;
@@ -48,8 +50,8 @@ export interface Speeds {
  * and N:M shared by four rows are 1.4 times at 50 % with one and 1.6 to 1.8 times with many.
  */
 const FACTORS: Readonly<Record<Use, Readonly<Record<SparseForm, number>>>> = {
-  decode: { csr: 0.2, block4x1: 0.7, nm: 0.7 },
-  prefill: { csr: 0.6, block4x1: 0.8, nm: 0.8 },
+  decode: { csr: 0.2, block2x1: 0.35, block4x1: 0.7, block1x16: 0.6, nm1x1: 0.2, nm4x1: 0.7 },
+  prefill: { csr: 0.6, block2x1: 0.8, block4x1: 0.8, block1x16: 0.7, nm1x1: 0.6, nm4x1: 0.8 },
 };
 
 export const defaultRules: Speeds = {
@@ -65,7 +67,7 @@ const FEWEST_ZEROS = 0.05;
 
 export interface Candidate {
   readonly form: SparseForm;
-  /** weights (csr), blocks of four outputs (block4x1) or slots (nm) held, of all there could be */
+  /** blocks of the layout (weights for csr) or slots of N:M held, of all there could be */
   readonly density: number;
 }
 
@@ -79,32 +81,45 @@ export interface LayerFacts extends WeightShape {
   readonly quota?: Quota;
 }
 
-/** Share of the blocks of four outputs that hold a value other than 0. */
-function blockDensity(values: Float32Array, out: number, width: number): number {
-  let live = 0;
-  for (let top = 0; top < out; top += GROUP) {
-    const end = Math.min(out, top + GROUP);
-    for (let c = 0; c < width; c++) {
-      for (let r = top; r < end; r++) {
-        if (values[r * width + c] === 0) continue;
-        live++;
-        break;
-      }
-    }
-  }
-  return live / (Math.ceil(out / GROUP) * width);
-}
-
-/** N:M that the values keep in groups of four rows: the pattern named in the file if it holds, else the one found. */
-function quotaOf(values: Float32Array, out: number, width: number, patterns: readonly string[]): Quota | undefined {
+/** N:M that the values keep, and the strictest form for it: the pattern named in the file if it holds, else the one found. */
+function quotaOf(
+  values: Float32Array,
+  out: number,
+  width: number,
+  patterns: readonly string[],
+): { readonly quota: Quota; readonly form: SparseForm } | undefined {
+  const forms = layouts.filter((l) => l.index === "steps").sort((a, b) => b.rows - a.rows);
   for (const text of patterns) {
     const p = parsePattern(text);
-    if (p.kind !== "nm" || p.rows % GROUP !== 0) continue;
-    if (nmSupported(p.keep, p.of, width) && !nmViolation(values, out, width, p.keep, p.of)) {
-      return { n: p.keep, m: p.of };
-    }
+    if (p.kind !== "nm" || !nmSupported(p.keep, p.of, width)) continue;
+    const held = forms.find((l) => p.rows % l.rows === 0 && !nmViolation(values, out, width, p.keep, p.of, l.rows));
+    if (held) return { quota: { n: p.keep, m: p.of }, form: held.name };
   }
   return undefined;
+}
+
+/** Blocks of two are not worth a look where blocks of four hold hardly more zeros. */
+const SAME_BLOCKS = 1.1;
+/** A form rated so far below the best by the default rules, for one token and for many, is not worth a measurement. */
+const WORTH_A_LOOK = 0.7;
+
+/** Every form that could hold the weight and might be the fastest, the best by the default rules first. */
+function candidatesOf(values: Float32Array, out: number, width: number, sparsity: number, nm?: Candidate): Candidate[] {
+  const blocks = layouts
+    .filter((l) => l.index === "columns" && blocksFit(l.columns, width))
+    .map((l): Candidate => {
+      const density = l.name === "csr" ? 1 - sparsity : blockDensity(values, out, width, l.rows, l.columns);
+      return { form: l.name, density };
+    });
+  const four = blocks.find((c) => c.form === "block4x1")?.density ?? 1;
+  const found = blocks.filter((c) => c.form !== "block2x1" || four > SAME_BLOCKS * c.density);
+  const all = nm ? [nm, ...found] : found;
+  const rating = (use: Use, c: Candidate): number => FACTORS[use][c.form] / Math.max(c.density, 0.01);
+  const best = { decode: 0, prefill: 0 };
+  for (const c of all) for (const use of USES) best[use] = Math.max(best[use], rating(use, c));
+  return all
+    .filter((c) => USES.some((use) => rating(use, c) >= WORTH_A_LOOK * best[use]))
+    .sort((a, b) => rating("decode", b) - rating("decode", a));
 }
 
 const readable = (text: string): boolean => {
@@ -127,13 +142,15 @@ export function layerFacts(name: string, weight: Tensor, named?: string): LayerF
   const values = valuesOf(weight);
   const found = measure(values, { name, rows: out, columns: width }).pattern;
   const pattern = found && printPattern(found);
-  const quota = quotaOf(values, out, width, [named, pattern].filter((p) => p != null && readable(p)) as string[]);
-  const candidates: Candidate[] = [
-    ...(quota ? [{ form: "nm" as const, density: quota.n / quota.m }] : []),
-    { form: "block4x1", density: blockDensity(values, out, width) },
-    { form: "csr", density: 1 - sparsity },
-  ];
-  return { name, out, in: width, type, sparsity, pattern, candidates, ...(quota && { quota }) };
+  const nm = quotaOf(values, out, width, [named, pattern].filter((p) => p != null && readable(p)) as string[]);
+  const candidates = candidatesOf(
+    values,
+    out,
+    width,
+    sparsity,
+    nm && { form: nm.form, density: nm.quota.n / nm.quota.m },
+  );
+  return { name, out, in: width, type, sparsity, pattern, candidates, ...(nm && { quota: nm.quota }) };
 }
 
 const percent = (x: number): string => `${Math.round(100 * x)} %`;

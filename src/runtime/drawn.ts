@@ -7,12 +7,36 @@ import { type SparseMatrix, sparseMatrix } from "../core/compute/sparse.ts";
 import { memory } from "../core/engine.ts";
 import { outside } from "../core/scope.ts";
 import { Tensor } from "../core/tensor.ts";
-import { GROUP, nmSupported } from "../kernels/sparse/streams.ts";
+import { LAYOUTS } from "../kernels/sparse/layouts.ts";
+import { nmSupported } from "../kernels/sparse/streams.ts";
 import type { WeightShape } from "./choose.ts";
-import { buildForm, type DenseForm, type Product, type Quota, type SparseForm, sparseProduct } from "./layer.ts";
+import {
+  buildForm,
+  type DenseForm,
+  isQuotaForm,
+  type Product,
+  type Quota,
+  type SparseForm,
+  sparseProduct,
+} from "./layer.ts";
 
-/** Densities are measured on a grid of 5 %. */
-export const gridDensity = (density: number): number => Math.min(0.95, Math.max(0.05, Math.round(density * 20) / 20));
+/** Steps of the grid: below `under`, densities are rounded to multiples of `step`, which moves them by 6 % at most. */
+const GRID = [
+  { under: 0.05, step: 0.0025 },
+  { under: 0.1, step: 0.005 },
+  { under: 0.2, step: 0.01 },
+  { under: 0.5, step: 0.025 },
+  { under: 2, step: 0.05 },
+] as const;
+
+/**
+ * The density that is measured in place of this one, so that layers with nearly the same share a measurement. Time is
+ * about linear in density, so the grid is as fine as the density is small.
+ */
+export function gridDensity(density: number): number {
+  const { step } = GRID.find((g) => density < g.under) ?? GRID[GRID.length - 1];
+  return Math.min(0.95, Math.max(0.02, Number((Math.round(density / step) * step).toFixed(4))));
+}
 
 export interface Want {
   readonly form: SparseForm;
@@ -49,22 +73,25 @@ export function drawnWeight(s: WeightShape, form: SparseForm | "dense", density:
   const next = draws(seed);
   const { out, in: width } = s;
   const w = new Float32Array(out * width);
-  if (form === "dense" || form === "csr") {
-    for (let i = 0; i < w.length; i++) if (form === "dense" || next() < density) w[i] = someValue(next());
+  if (form === "dense") {
+    for (let i = 0; i < w.length; i++) w[i] = someValue(next());
     return w;
   }
-  const quota = form === "nm" ? quotaOfDensity(density, width) : undefined;
+  const { rows, columns } = LAYOUTS[form];
+  const quota = isQuotaForm(form) ? quotaOfDensity(density, width) : undefined;
   let place = 0;
-  for (let top = 0; top < out; top += GROUP) {
-    const end = Math.min(out, top + GROUP);
-    for (let c = 0; c < width; c++) {
+  for (let top = 0; top < out; top += rows) {
+    const bottom = Math.min(out, top + rows);
+    for (let left = 0; left < width; left += columns) {
+      const right = Math.min(width, left + columns);
       let kept = next() < density;
       if (quota) {
         // n neighbours at a drawn place of each run.
-        if (c % quota.m === 0) place = Math.floor(next() * (quota.m - quota.n + 1));
-        kept = c % quota.m >= place && c % quota.m < place + quota.n;
+        if (left % quota.m === 0) place = Math.floor(next() * (quota.m - quota.n + 1));
+        kept = left % quota.m >= place && left % quota.m < place + quota.n;
       }
-      if (kept) for (let r = top; r < end; r++) w[r * width + c] = someValue(next());
+      if (!kept) continue;
+      for (let r = top; r < bottom; r++) for (let c = left; c < right; c++) w[r * width + c] = someValue(next());
     }
   }
   return w;
@@ -151,7 +178,7 @@ const MASKS = 2;
 export function sparseStack(s: WeightShape, want: Want, copies: number): Stack {
   const density = gridDensity(want.density);
   const matrices: SparseMatrix[] = [];
-  const quota = want.form === "nm" ? quotaOfDensity(density, s.in) : undefined;
+  const quota = isQuotaForm(want.form) ? quotaOfDensity(density, s.in) : undefined;
   for (let i = 0; i < Math.min(MASKS, copies); i++) {
     const values = drawnWeight(s, want.form, density, 11 + i);
     matrices.push(

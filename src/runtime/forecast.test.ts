@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { initSync, memory, shutdown } from "../core/engine.ts";
 import { tinyConfig } from "../models/llama/tiny.ts";
-import { breakEven, type ForecastPattern, forecast, forecastRatio, type UseForecast, wholeModel } from "./forecast.ts";
+import { breakEven, forecast, forecastRatio, type UseForecast, wholeModel } from "./forecast.ts";
 import { sharesName } from "./forecast-run.ts";
 import { recommend } from "./forecast-words.ts";
+import { SPARSE_FORMS } from "./layer.ts";
 import { profileKey } from "./machine.node.ts";
 import { cellName, emptyProfile, type Profile, sparseName } from "./profile.ts";
 import { writeProfile } from "./profile-cache.node.ts";
@@ -43,9 +44,12 @@ test("the whole model: Amdahl's law over shapes", () => {
   expect(wholeModel(0, [1], [9])).toBe(1);
 });
 
-function use(name: "decode" | "prefill", gains: Readonly<Record<ForecastPattern, (s: number) => number>>): UseForecast {
+/** The patterns that the recommendation speaks of. */
+type Told = "4x1" | "N:M@4x1" | "unstructured";
+
+function use(name: "decode" | "prefill", gains: Readonly<Record<Told, (s: number) => number>>): UseForecast {
   const grid = { "4x1": [0.2, 0.5, 0.7, 0.9], "N:M@4x1": [0.5, 0.75], unstructured: [0.5, 0.7, 0.9] };
-  const model = (Object.keys(grid) as ForecastPattern[]).map((pattern) => {
+  const model = (Object.keys(grid) as Told[]).map((pattern) => {
     const points = grid[pattern].map((sparsity) => {
       const ratio = gains[pattern](sparsity);
       const text = pattern === "N:M@4x1" ? `${sparsity === 0.5 ? 2 : 1}:4@4x1` : pattern;
@@ -99,9 +103,9 @@ function madeUp(): Profile {
     for (const [out, width] of shapes) {
       const sparse: Record<string, Spread> = {};
       for (let d = 0.05; d < 1; d += 0.05) {
-        const factor = use === "decode" ? { csr: 5, block4x1: 1.4, nm: 1.4 } : { csr: 1.7, block4x1: 1.2, nm: 1.2 };
-        for (const form of ["csr", "block4x1", "nm"] as const) {
-          const ratio = 1 / (factor[form] * d + 0.001 * width);
+        const [single, block] = use === "decode" ? [5, 1.4] : [1.7, 1.2];
+        for (const form of SPARSE_FORMS) {
+          const ratio = 1 / ((form === "csr" ? single : block) * d + 0.001 * width);
           sparse[sparseName(form, d)] = { ...spread([ratio]), low: 0.9 * ratio, high: 1.1 * ratio };
         }
       }
@@ -167,14 +171,14 @@ test("measured: complete, within the formula, kept for the next time; memory is 
   const f = await forecast(config, { seconds: 1, profile, onProgress: (_, label) => labels.push(label) });
   expect(memory.live).toBe(live);
   expect(f.cached).toBe(false);
-  // Six dense cells, two shares, eighteen sparse ones, and the end.
-  expect(labels).toHaveLength(27);
+  // Six dense cells, two shares, those of six patterns, three shapes and two uses, and the end.
+  expect(labels).toHaveLength(6 + 2 + 36 + 1);
   expect(JSON.parse(JSON.stringify(f))).toEqual(f);
   for (const u of [f.decode, f.prefill]) {
     expect(u.shapes.reduce((s, x) => s + x.part, 0)).toBeCloseTo(1, 9);
     expect(u.layersShare.min).toBeGreaterThan(0);
     expect(u.layersShare.max).toBeLessThanOrEqual(1);
-    expect(u.model.map((c) => c.pattern)).toEqual(["4x1", "N:M@4x1", "unstructured"]);
+    expect(u.model.map((c) => c.pattern)).toEqual(["4x1", "N:M@4x1", "unstructured", "2x1", "1x16", "N:M"]);
     for (const curve of u.model) {
       expect(curve.points.length).toBeGreaterThanOrEqual(2);
       for (const p of curve.points) {

@@ -9,13 +9,15 @@
  */
 import { cacheFolder } from "../formats/cache.node.ts";
 import type { ElementType } from "../kernels/dense/element.ts";
+import { LAYOUTS } from "../kernels/sparse/layouts.ts";
+import { blocksFit } from "../kernels/sparse/streams.ts";
 import { LINEARS } from "../models/llama/block.ts";
 import type { LlamaConfig } from "../models/llama/config.ts";
 import { MANY, type Use, type WeightShape } from "./choose.ts";
 import { quotaOfDensity } from "./drawn.ts";
 import { linearShapes, measureShares, shapeName, sharesName } from "./forecast-run.ts";
 import { recommend } from "./forecast-words.ts";
-import type { SparseForm } from "./layer.ts";
+import { isQuotaForm, type SparseForm } from "./layer.ts";
 import { type Provenance, profileKey, provenance } from "./machine.node.ts";
 import {
   cellName,
@@ -31,26 +33,37 @@ import {
 import { readProfile, writeProfile } from "./profile-cache.node.ts";
 import type { Spread } from "./timing.ts";
 
-/** Patterns that have a kernel, and where on the scale of sparsity they are looked at. */
-export const PATTERNS = ["4x1", "N:M@4x1", "unstructured"] as const;
-export type ForecastPattern = (typeof PATTERNS)[number];
+/** Text of a pattern that has a kernel, as in `kernels/sparse/layouts.ts`; N:M stands for any. */
+export type ForecastPattern = string;
 
 interface Plan {
-  readonly form: SparseForm;
   readonly sparsities: readonly number[];
   /** the grid when time is short */
   readonly coarse: readonly number[];
 }
 
-const PLANS: Readonly<Record<ForecastPattern, Plan>> = {
-  "4x1": {
-    form: "block4x1",
-    sparsities: [0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95],
-    coarse: [0.3, 0.5, 0.7, 0.9],
-  },
-  "N:M@4x1": { form: "nm", sparsities: [0.5, 0.75], coarse: [0.5, 0.75] },
-  unstructured: { form: "csr", sparsities: [0.5, 0.6, 0.7, 0.8, 0.9, 0.95], coarse: [0.5, 0.7, 0.9] },
+/** Where on the scale of sparsity each layout is looked at; the patterns that lead come first, and in more detail. */
+const PLANS: Readonly<Record<SparseForm, Plan>> = {
+  block4x1: { sparsities: [0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95], coarse: [0.3, 0.5, 0.7, 0.9] },
+  nm4x1: { sparsities: [0.5, 0.75], coarse: [0.5, 0.75] },
+  csr: { sparsities: [0.5, 0.6, 0.7, 0.8, 0.9, 0.95], coarse: [0.5, 0.7, 0.9] },
+  block2x1: { sparsities: [0.3, 0.5, 0.7, 0.9], coarse: [0.5, 0.9] },
+  block1x16: { sparsities: [0.3, 0.5, 0.7, 0.9], coarse: [0.5, 0.9] },
+  nm1x1: { sparsities: [0.5, 0.75], coarse: [0.5, 0.75] },
 };
+
+interface Planned extends Plan {
+  readonly form: SparseForm;
+  readonly pattern: ForecastPattern;
+}
+
+const PLANNED: readonly Planned[] = Object.entries(PLANS).map(([form, plan]) => ({
+  ...plan,
+  form: form as SparseForm,
+  pattern: LAYOUTS[form as SparseForm].pattern,
+}));
+/** Patterns that have a kernel. */
+export const PATTERNS: readonly ForecastPattern[] = PLANNED.map((p) => p.pattern);
 
 export interface Point {
   readonly sparsity: number;
@@ -175,8 +188,8 @@ export function wholeModel(share: number, parts: readonly number[], ratios: read
 
 /** A pattern's text at a sparsity. */
 function patternAt(pattern: ForecastPattern, sparsity: number, width: number): string {
-  const quota = pattern === "N:M@4x1" ? quotaOfDensity(1 - sparsity, width) : undefined;
-  return quota ? `${quota.n}:${quota.m}@4x1` : pattern;
+  const quota = pattern.startsWith("N:M") ? quotaOfDensity(1 - sparsity, width) : undefined;
+  return quota ? pattern.replace("N:M", `${quota.n}:${quota.m}`) : pattern;
 }
 
 interface Shaped extends WeightShape {
@@ -204,8 +217,7 @@ function useForecast(
 ): UseForecast {
   const made = shapes.map((s): ShapeForecast => {
     const cell = profile.cells[cellName(s, use, footprint)];
-    const curves = PATTERNS.flatMap((pattern): Curve[] => {
-      const { form, sparsities, coarse } = PLANS[pattern];
+    const curves = PLANNED.flatMap(({ form, pattern, sparsities, coarse }): Curve[] => {
       const all = [...new Set([...sparsities, ...coarse])].sort((a, b) => a - b);
       const points = all.flatMap((sparsity): Point[] => {
         const ratio = cell?.sparse[sparseName(form, 1 - sparsity)];
@@ -218,7 +230,7 @@ function useForecast(
     const part = shares.shapes[shapeName(s)] ?? 0;
     return { out: s.out, in: s.in, count: s.count, part, dense: cell?.dense ?? "stored", curves };
   });
-  const model = PATTERNS.flatMap((pattern): ModelCurve[] => {
+  const model = PLANNED.flatMap(({ form, pattern }): ModelCurve[] => {
     const curves = made.map((s) => s.curves.find((c) => c.pattern === pattern));
     if (curves.some((c) => c === undefined)) return [];
     const parts = made.map((s) => s.part);
@@ -246,7 +258,7 @@ function useForecast(
       ];
     });
     const flat = points.map((p) => ({ sparsity: p.sparsity, ratio: p.model }));
-    return [{ pattern, kernel: PLANS[pattern].form, points, breakEven: breakEven(flat) }];
+    return [{ pattern, kernel: form, points, breakEven: breakEven(flat) }];
   });
   const { tokens, context, layers } = shares;
   return { use, tokens, context, layersShare: layers, shapes: made, model };
@@ -280,7 +292,8 @@ export async function forecast(config: LlamaConfig, options: ForecastOptions = {
   };
   const missing = (s: Shaped, use: Use, form: SparseForm, grid: readonly number[]) =>
     grid.filter((x) => {
-      if (form === "nm" && !quotaOfDensity(1 - x, s.in)) return false;
+      if (isQuotaForm(form) && !quotaOfDensity(1 - x, s.in)) return false;
+      if (!blocksFit(LAYOUTS[form].columns, s.in)) return false;
       return !profile.cells[cellName(s, use, footprint)]?.sparse[sparseName(form, 1 - x)];
     });
   for (const use of USES) {
@@ -306,8 +319,7 @@ export async function forecast(config: LlamaConfig, options: ForecastOptions = {
       SHARES_WEIGHT,
     );
   }
-  for (const pattern of PATTERNS) {
-    const { form, sparsities, coarse } = PLANS[pattern];
+  for (const { form, pattern, sparsities, coarse } of PLANNED) {
     for (const use of USES) {
       for (const s of shapes) {
         need(
@@ -376,8 +388,8 @@ const SHARES_WEIGHT = 4;
 
 /** The whole model's forecast ratio at a pattern and sparsity, interpolated in time; undefined outside of the grid. */
 export function forecastRatio(f: UseForecast, pattern: string, sparsity: number): number | undefined {
-  const nm = /^\d+:\d+@4x1$/.test(pattern);
-  const curve = f.model.find((c) => c.pattern === (nm ? "N:M@4x1" : pattern));
+  const nm = /^\d+:\d+/.test(pattern);
+  const curve = f.model.find((c) => c.pattern === pattern.replace(/^\d+:\d+/, "N:M"));
   const points = curve?.points ?? [];
   // Achieved sparsities lie a little beside the asked ones, since counts are whole.
   const near = points.find((p) => Math.abs(p.sparsity - sparsity) < 0.005);

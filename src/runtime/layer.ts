@@ -2,9 +2,9 @@
  * A linear layer at run time: one form of its weight for a few tokens (decode), one for many (prefill).
  *
  * Forms: `stored` (dense as in the file, read in place), `expanded` (dense, row-major f32), `packed` (dense f32 in the
- * panels of the matrix product), and the sparse `csr`, `block4x1`, `nm`. When both uses have the same form they share
- * its memory, and forms that nobody uses are not held. Which form is best is decided in `choose.ts`; this file builds
- * and runs what it is told and counts the bytes. Nothing here has gradients.
+ * panels of the matrix product), and the sparse layouts of `kernels/sparse/layouts.ts`. When both uses have the same form
+ * they share its memory, and forms that nobody uses are not held. Which form is best is decided in `choose.ts`; this file
+ * builds and runs what it is told and counts the bytes. Nothing here has gradients.
  */
 import { gemm, linearForward, type PackedB, prepack } from "../core/compute/gemm.ts";
 import { type SparseMatrix, sparseForward, sparseMatrix } from "../core/compute/sparse.ts";
@@ -14,18 +14,23 @@ import { outside } from "../core/scope.ts";
 import { Tensor } from "../core/tensor.ts";
 import type { ElementType } from "../kernels/dense/element.ts";
 import { pointwise } from "../kernels/pointwise/index.ts";
+import { LAYOUT_NAMES, LAYOUTS, type LayoutName } from "../kernels/sparse/layouts.ts";
 import { toF32 } from "../models/llama/load.ts";
 import type { Linear } from "../nn/linear.ts";
 
 export const DENSE_FORMS = ["stored", "expanded", "packed"] as const;
-export const SPARSE_FORMS = ["csr", "block4x1", "nm"] as const;
+/** The layouts that have kernels. */
+export const SPARSE_FORMS = LAYOUT_NAMES;
 export type DenseForm = (typeof DENSE_FORMS)[number];
-export type SparseForm = (typeof SPARSE_FORMS)[number];
+export type SparseForm = LayoutName;
 export type Form = DenseForm | SparseForm;
 
 export const isSparse = (form: Form): form is SparseForm => (SPARSE_FORMS as readonly Form[]).includes(form);
 
-/** N and M of the pattern that form `nm` needs. */
+/** Whether a form is N:M and needs a quota. */
+export const isQuotaForm = (form: Form): boolean => isSparse(form) && LAYOUTS[form].index === "steps";
+
+/** N and M of the pattern that the N:M forms need. */
 export interface Quota {
   readonly n: number;
   readonly m: number;
@@ -44,7 +49,7 @@ export interface LayerChoice {
   readonly decode: UseChoice;
   /** more */
   readonly prefill: UseChoice;
-  /** for form `nm` */
+  /** for the N:M forms */
   readonly quota?: Quota;
 }
 
@@ -131,7 +136,7 @@ export function buildForm(weight: Tensor, form: Form, quota: Quota = { n: 2, m: 
       return packedProduct(weight);
     default:
       return sparseProduct(
-        sparseMatrix(valuesOf(weight), weight.shape[0], weight.shape[1], form, form === "nm" ? quota : {}),
+        sparseMatrix(valuesOf(weight), weight.shape[0], weight.shape[1], form, isQuotaForm(form) ? quota : {}),
       );
   }
 }

@@ -26,7 +26,8 @@ import {
 import type { Spread } from "./timing.ts";
 
 const FORMAT = "lacuna-profile";
-const VERSION = 1;
+/** 2: forms by the names of their layouts, a finer grid of densities */
+const VERSION = 2;
 
 const canonical = (key: ProfileKey): string => JSON.stringify(Object.entries(key).sort());
 

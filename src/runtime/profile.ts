@@ -10,7 +10,7 @@ import { fusion } from "../core/engine.ts";
 import type { ElementType } from "../kernels/dense/element.ts";
 import { type LayerFacts, MANY, type Speeds, type Use, type WeightShape } from "./choose.ts";
 import { activations, denseStack, gridDensity, quotaOfDensity, type Stack, sparseStack, type Want } from "./drawn.ts";
-import type { DenseForm, SparseForm } from "./layer.ts";
+import { type DenseForm, isQuotaForm, type SparseForm } from "./layer.ts";
 import { interleave, rotate, type Spread, type Timing, type Variant } from "./timing.ts";
 
 /** What a profile holds good for. */
@@ -72,7 +72,7 @@ export function footprintOf(bytes: number): number {
 export const cellName = (s: WeightShape, use: Use, footprint: number): string =>
   `${s.out}x${s.in} ${s.type} ${use} ${footprint}MiB`;
 
-export const sparseName = (form: SparseForm, density: number): string => `${form} ${gridDensity(density).toFixed(2)}`;
+export const sparseName = (form: SparseForm, density: number): string => `${form} ${gridDensity(density)}`;
 
 /** Tokens of a call: `MANY`, but fewer for large layers, whose calls would take long and tell no more. */
 export const tokensOf = (s: WeightShape, use: Use): number =>
@@ -121,7 +121,7 @@ export async function measureCell(
   const known = profile.cells[name];
   const missing = new Map<string, Want>();
   for (const w of wants) {
-    if (w.form === "nm" && !quotaOfDensity(gridDensity(w.density), s.in)) continue;
+    if (isQuotaForm(w.form) && !quotaOfDensity(gridDensity(w.density), s.in)) continue;
     if (!known?.sparse[sparseName(w.form, w.density)]) missing.set(sparseName(w.form, w.density), w);
   }
   if (known && missing.size === 0) return known;

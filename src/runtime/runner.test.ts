@@ -17,17 +17,27 @@ afterAll(shutdown);
 const ids = Int32Array.from({ length: 40 }, (_, i) => stream(5, "ids").below(i, 257));
 
 /** Drops weights of the blocks' linears by pattern. */
-function prune(pattern: "unstructured" | "4x1" | "2:4@4x1" | "none", density = 0.4) {
+function prune(pattern: "unstructured" | "2x1" | "4x1" | "1x16" | "2:4" | "2:4@4x1" | "none", density = 0.4) {
+  // outputs x inputs that share their fate, or outputs that share a choice of two of four
+  const [tall, wide] = {
+    unstructured: [1, 1],
+    "2x1": [2, 1],
+    "4x1": [4, 1],
+    "1x16": [1, 16],
+    "2:4": [1, 1],
+    "2:4@4x1": [4, 1],
+    none: [1, 1],
+  }[pattern];
   const draws = stream(9, "mask");
   return (name: string, values: Float32Array, shape: readonly number[]): void => {
     if (!name.includes("_proj.weight") || pattern === "none") return;
     const [R, C] = shape;
     for (let r = 0; r < R; r++) {
       for (let c = 0; c < C; c++) {
-        const group = pattern === "unstructured" ? r : r >> 2;
-        const unit = group * C + c;
+        const group = Math.floor(r / tall);
+        const unit = group * C + Math.floor(c / wide);
         const first = draws.below(group * C + (c >> 2), 3);
-        const kept = pattern === "2:4@4x1" ? c % 4 === first || c % 4 === first + 1 : draws.uniform(unit) < density;
+        const kept = pattern.startsWith("2:4") ? c % 4 === first || c % 4 === first + 1 : draws.uniform(unit) < density;
         if (!kept) values[r * C + c] = 0;
       }
     }
@@ -94,7 +104,10 @@ const FORMS: readonly [Form, Parameters<typeof prune>[0]][] = [
   ["packed", "4x1"],
   ["csr", "unstructured"],
   ["block4x1", "4x1"],
-  ["nm", "2:4@4x1"],
+  ["block2x1", "2x1"],
+  ["block1x16", "1x16"],
+  ["nm1x1", "2:4"],
+  ["nm4x1", "2:4@4x1"],
 ];
 
 test.each(CONFIGS)(
@@ -215,7 +228,7 @@ test("clear errors, and nothing left behind", async () => {
   await expect(createRunner(damaged)).rejects.toThrow(/layers\.1\.mlp\.up_proj\.weight.*NaN/);
   await expect(createRunner(model, { signal: AbortSignal.abort(new Error("stop")) })).rejects.toThrow("stop");
   await expect(
-    createRunner(model, { choose: (_, c) => ({ ...c, decode: { form: "nm", reason: "" } }) }),
+    createRunner(model, { choose: (_, c) => ({ ...c, decode: { form: "nm4x1", reason: "" } }) }),
   ).rejects.toThrow(/2:4/);
   expect(memory.live).toBe(live);
 

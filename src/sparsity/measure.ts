@@ -14,7 +14,7 @@ export interface Measured {
 }
 
 /** Strictest first: what holds for an earlier one often holds for a later one, too. */
-const KNOWN = ["2:4@4x1", "1:4", "2:4", "4:8", "4x1", "1x16"].map(parsePattern);
+const KNOWN = ["2:4@4x1", "1:4", "2:4", "4:8", "4x1", "1x16", "2x1"].map(parsePattern);
 
 /** Kept weights may be 0 by accident; a block pattern holds if this share of the zeros lies in all-zero blocks. */
 const IN_BLOCKS = 0.999;

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { LAYOUT_NAMES, LAYOUTS } from "../../kernels/sparse/layouts.ts";
 import { productTwin } from "../../kernels/sparse/twin.ts";
 import { initSync, memory, shutdown } from "../engine.ts";
 import { LacunaError } from "../errors.ts";
@@ -33,34 +34,18 @@ interface Shape {
   readonly seed: number;
 }
 
-/** A weight with the pattern of the format: single weights, 4x1 blocks, or 2:4 shared by four rows. */
+/** A weight with the pattern of the format: blocks of its size, or 2:4 by its units. */
 function weight({ out, in: width, format, sparsity, bf16, seed }: Shape): Float32Array {
   const w = values(out * width, seed);
+  const { rows, columns, index } = LAYOUTS[format];
   for (let o = 0; o < out; o++) {
     for (let k = 0; k < width; k++) {
-      const g = o >> 2;
-      const lot = (i: number): number => unit(i, seed + 1);
-      const dropped =
-        format === "csr"
-          ? lot(o * width + k) < sparsity
-          : format === "block4x1"
-            ? lot(g * width + k) < sparsity
-            : k % 4 === Math.floor(4 * lot(g * width + k - (k % 4))) ||
-              k % 4 === Math.floor(4 * lot(g * width + k - (k % 4) + 1)) ||
-              (k + 1) % 4 === Math.floor(4 * lot(g * width + k - (k % 4)));
-      if (dropped) w[o * width + k] = 0;
-    }
-  }
-  if (format === "nm") {
-    // At most two of four whatever was dropped above.
-    for (let o = 0; o < out; o++) {
-      for (let run = 0; run < width; run += 4) {
-        const row = w.subarray(o * width + run, o * width + run + 4);
-        let left = 2;
-        row.forEach((v, i) => {
-          if (v !== 0 && left-- <= 0) row[i] = 0;
-        });
-      }
+      const unit0 = Math.floor(o / rows) * width;
+      const lot = unit(unit0 + Math.floor(k / columns), seed + 1);
+      // Two neighbours of each four, at one of three places.
+      const place = Math.floor(3 * unit(unit0 + k - (k % 4), seed + 1));
+      const kept = index === "steps" ? k % 4 >= place && k % 4 < place + 2 : lot >= sparsity;
+      if (!kept) w[o * width + k] = 0;
     }
   }
   return bf16 ? toBf16(w) : w;
@@ -88,7 +73,7 @@ function expectClose(got: Float32Array, want: Float64Array, bounds: Float64Array
   }
 }
 
-const FORMATS: readonly SparseFormat[] = ["csr", "block4x1", "nm"];
+const FORMATS: readonly SparseFormat[] = LAYOUT_NAMES;
 
 const shapes = fc.record({
   out: fc.integer({ min: 1, max: 40 }),
@@ -104,7 +89,8 @@ describe("sparseForward", () => {
     initSync({ threads: 1 });
     fc.assert(
       fc.property(shapes, fc.integer({ min: 1, max: 40 }), (s, tokens) => {
-        const shape = { ...s, in: s.format === "nm" ? 4 * s.in : s.in };
+        const l = LAYOUTS[s.format];
+        const shape = { ...s, in: l.index === "steps" ? 4 * s.in : l.columns - 1 + s.in };
         const live = memory.live;
         const { w, x, y, matrix } = forward(shape, tokens);
         const dense = toDense(matrix);
@@ -118,6 +104,20 @@ describe("sparseForward", () => {
       }),
       { seed: 7, numRuns: 200 },
     );
+  });
+
+  test("one token or many, and in any layout, a token's result is within rounding of the same", () => {
+    initSync({ threads: 1 });
+    const shape: Shape = { out: 21, in: 48, format: "nm4x1", sparsity: 0, bf16: true, seed: 4 };
+    const w = weight(shape);
+    for (const format of FORMATS) {
+      for (const tokens of [1, 2, 3, 4, 5]) {
+        const { x, y, matrix } = forward({ ...shape, format }, tokens, {}, w);
+        matrix.free();
+        const want = productTwin(w, x, tokens, shape.out, shape.in);
+        expectClose(y, want.values, want.bounds);
+      }
+    }
   });
 
   test("gives the same bits for any number of threads and for either type of values", () => {
@@ -171,7 +171,7 @@ describe("sparseMatrix", () => {
     // 2:4 always stores 4 of 8 columns for both groups, one byte each.
     const nm = new Float32Array(8 * 8);
     nm[0] = 1;
-    const g = sparseMatrix(nm, 8, 8, "nm", { values: "f32" });
+    const g = sparseMatrix(nm, 8, 8, "nm4x1", { values: "f32" });
     expect(g).toMatchObject({ nonZeros: 1, stored: 32, bytesPerToken: 32 * 4 + 8 });
     g.free();
   });
@@ -188,15 +188,26 @@ describe("sparseMatrix", () => {
     const full = new Float32Array(8 * 8).fill(1);
     expect(() => sparseMatrix(full, 8, 9, "csr")).toThrow(LacunaError);
     expect(() => sparseMatrix(new Float32Array(65537), 1, 65537, "block4x1")).toThrow(/at most 65536 input columns/);
-    expect(() => sparseMatrix(full, 8, 8, "nm")).toThrow(/2:4 weight \[8, 8\].*rows from 0, columns from 0/);
-    expect(() => sparseMatrix(new Float32Array(8 * 6), 8, 6, "nm")).toThrow(/a width that 4 divides/);
-    expect(() => sparseMatrix(new Float32Array(7 * 7), 7, 7, "nm", { n: 3, m: 7 })).toThrow(/divisor of 4M/);
-    expect(() => sparseMatrix(new Float32Array(128), 1, 128, "nm", { n: 1, m: 64 })).toThrow(/at most 32/);
+    expect(() => sparseMatrix(full, 8, 8, "nm4x1")).toThrow(/2:4 weight \[8, 8\].*rows from 0, columns from 0/);
+    expect(() => sparseMatrix(new Float32Array(8 * 6), 8, 6, "nm4x1")).toThrow(/a width that 4 divides/);
+    expect(() => sparseMatrix(new Float32Array(7 * 7), 7, 7, "nm4x1", { n: 3, m: 7 })).toThrow(/divisor of 4M/);
+    expect(() => sparseMatrix(new Float32Array(128), 1, 128, "nm4x1", { n: 1, m: 64 })).toThrow(/at most 32/);
+    expect(() => sparseMatrix(new Float32Array(15), 1, 15, "block1x16")).toThrow(/at least 16 input columns/);
     expect(() => sparseMatrix(Float32Array.of(0.1), 1, 1, "csr", { values: "bf16" })).toThrow(/without rounding/);
     // A second group that keeps three of four, behind a first that is right.
     const late = new Float32Array(8 * 8);
     late.set([1, 1, 1], 5 * 8 + 4);
-    expect(() => sparseMatrix(late, 8, 8, "nm")).toThrow(/rows from 4, columns from 4/);
+    expect(() => sparseMatrix(late, 8, 8, "nm4x1")).toThrow(/rows from 4, columns from 4/);
+    // Every row keeps two of four, but not the same two.
+    const loose = new Float32Array(4 * 4);
+    for (let o = 0; o < 4; o++) loose.set([1, 2], 4 * o + (o % 3));
+    expect(() => sparseMatrix(loose, 4, 4, "nm4x1")).toThrow(/rows from 0/);
+    const rows = sparseMatrix(loose, 4, 4, "nm1x1");
+    expect(toDense(rows)).toEqual(loose);
+    rows.free();
+    loose[2] = 3;
+    loose[3] = 3;
+    expect(() => sparseMatrix(loose, 4, 4, "nm1x1")).toThrow(/more in row 0, columns from 0/);
     expect(memory.live).toBe(live);
   });
 });

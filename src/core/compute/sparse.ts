@@ -1,38 +1,40 @@
 /**
- * Sparse weights over the engine's memory: CSR, blocks of four outputs (4x1), N:M shared by four outputs.
+ * Sparse weights over the engine's memory, in every layout of `kernels/sparse/layouts.ts`.
  *
- * Y[T, out] = X[T, in] W^T. Up to `VECTOR_TOKENS` tokens (2 in CSR) run one by one through the vector kernels, which
- * read bf16 values as they are; more run in panels, packed and, for bf16, expanded to f32 inside the call. Which kernel
- * runs is a function of shapes alone and no kernel's result depends on how its work is split, so the same call gives
- * the same bits for any number of threads.
+ * Y[T, out] = X[T, in] W^T. A few tokens run one by one through the vector kernels, which read bf16 values as they are;
+ * more run in panels, packed and, for bf16, expanded to f32 inside the call. Which kernel runs is a function of shapes
+ * alone and no kernel's result depends on how its work is split, so the same call gives the same bits for any number of
+ * threads.
  *
- * CSR and 4x1 take any mask; blocks then hold zeros. For one vector an unstructured mask up to 80 % is faster stored in
- * 4x1 (where 59 % of the blocks remain) than in CSR, and equal at 90 %; for many tokens CSR wins from 50 % on.
+ * Blocks take any mask and then hold zeros. For one vector an unstructured mask up to 80 % is faster stored in 4x1 (where
+ * 59 % of the blocks remain) than in CSR, and equal at 90 %; for many tokens CSR wins from 50 % on.
  * It knows nothing of tensors, and it trains nothing: values are fixed when the matrix is made.
  */
 import type { Kernel } from "../../kernels/kernel.ts";
-import { spmmBlock, spmmNm, spmvBlock, spmvBlockBf16, spmvNm, spmvNmBf16 } from "../../kernels/sparse/blocks.ts";
-import { spmmCsr, spmvCsr, spmvCsrBf16 } from "../../kernels/sparse/csr.ts";
+import { entrySize, LAYOUTS, type Layout, type LayoutName } from "../../kernels/sparse/layouts.ts";
+import { expandUnit, spmmKernels } from "../../kernels/sparse/spmm.ts";
+import { spmvKernels } from "../../kernels/sparse/spmv.ts";
 import {
+  bf16Place,
   bf16Values,
-  blockStream,
-  csrStream,
+  blocksFit,
   evenCuts,
   GROUP,
+  groupWork,
   MAX_COLUMNS,
-  nmStream,
   nmSupported,
   nmViolation,
   STEP,
+  streamOf,
 } from "../../kernels/sparse/streams.ts";
 import { call, memory, parallel, scratch, threads } from "../engine.ts";
 import { demand } from "../errors.ts";
 
-export type SparseFormat = "csr" | "block4x1" | "nm";
+export type SparseFormat = LayoutName;
 export type SparseValues = "f32" | "bf16";
 
 export interface SparseOptions {
-  /** columns kept of each `m`; for format "nm" only, default 2 */
+  /** columns kept of each `m`; for N:M only, default 2 */
   readonly n?: number;
   /** default 4 */
   readonly m?: number;
@@ -53,13 +55,13 @@ export interface SparseMatrix {
   readonly bytes: number;
   /** bytes read for one token */
   readonly bytesPerToken: number;
-  readonly stream: Stream;
+  readonly stream: StreamAt;
   /** gives the memory back; the matrix must not be used afterwards */
   free(): void;
 }
 
 /** Addresses of a stream's parts in engine memory. */
-interface Stream {
+interface StreamAt {
   readonly values: number;
   readonly cuts: number;
   readonly pieces: number;
@@ -71,29 +73,14 @@ interface Stream {
   readonly stride: number;
 }
 
-interface Kernels {
-  readonly spmm: Kernel;
-  readonly width: number;
-  /** most tokens for which repeating the vector kernel beats packing a panel */
-  readonly vectors: number;
-  readonly spmv: Readonly<Record<SparseValues, Kernel>>;
-  /** values that one unit of `expand` handles */
-  readonly unit: number;
-}
-
-/** Most tokens for which blocks repeat the vector kernel instead of packing a panel. */
-export const VECTOR_TOKENS = 4;
-
-const KERNELS: Readonly<Record<SparseFormat, Kernels>> = {
-  csr: { spmm: spmmCsr, width: 16, vectors: 2, spmv: { f32: spmvCsr, bf16: spmvCsrBf16 }, unit: 4 },
-  block4x1: {
-    spmm: spmmBlock,
-    width: 8,
-    vectors: VECTOR_TOKENS,
-    spmv: { f32: spmvBlock, bf16: spmvBlockBf16 },
-    unit: 8,
-  },
-  nm: { spmm: spmmNm, width: 8, vectors: VECTOR_TOKENS, spmv: { f32: spmvNm, bf16: spmvNmBf16 }, unit: 8 },
+/** Most tokens for which a layout repeats its vector kernel instead of packing a panel (measured). */
+const VECTOR_TOKENS: Readonly<Record<LayoutName, number>> = {
+  csr: 2,
+  block2x1: 3,
+  block4x1: 4,
+  block1x16: 4,
+  nm1x1: 2,
+  nm4x1: 4,
 };
 
 /**
@@ -109,8 +96,8 @@ const PACK_BYTES = 8 * 2 ** 20;
 const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 
 /**
- * Stores the non-zeros of a row-major weight [out, in]. Throws a LacunaError when the width exceeds 65,536 columns, the
- * weight does not have the N:M pattern, or bf16 is asked for values that it would round.
+ * Stores the non-zeros of a row-major weight [out, in]. Throws a LacunaError when the width exceeds 65,536 columns or
+ * holds no block, the weight does not have the N:M pattern, or bf16 is asked for values that it would round.
  */
 export function sparseMatrix(
   weights: Float32Array,
@@ -120,6 +107,7 @@ export function sparseMatrix(
   options: SparseOptions = {},
 ): SparseMatrix {
   const { n = 2, m = 4 } = options;
+  const l = LAYOUTS[format];
   demand(weights.length === out * width, () => ({
     about: "sparse weight",
     expected: `${out} x ${width} values`,
@@ -132,14 +120,15 @@ export function sparseMatrix(
     got: `${width}`,
     hint: "Keep this layer dense.",
   }));
-  if (format === "nm") checkNm(weights, out, width, n, m);
-  const made =
-    format === "csr"
-      ? csrStream(weights, out, width)
-      : format === "block4x1"
-        ? blockStream(weights, out, width)
-        : nmStream(weights, out, width, n, m);
-  const half = options.values === "f32" ? undefined : bf16Values(made.values, format === "csr" ? "plain" : "pairs");
+  demand(blocksFit(l.columns, width), () => ({
+    about: `sparse weight [${out}, ${width}]`,
+    expected: `at least ${l.columns} input columns for ${l.title}`,
+    got: `${width}`,
+    hint: "Store this layer in another layout.",
+  }));
+  if (l.index === "steps") checkNm(weights, out, width, n, m, l);
+  const made = streamOf(l, weights, out, width, n, m);
+  const half = options.values === "f32" ? undefined : bf16Values(made.values, l.halves);
   demand(half || options.values !== "bf16", () => ({
     about: "sparse weight",
     expected: "values that bf16 holds without rounding",
@@ -148,10 +137,9 @@ export function sparseMatrix(
   }));
   const groups = Math.ceil(out / GROUP);
   const pieces = Math.max(1, Math.min(PIECES, groups));
-  const cuts = evenCuts(
-    "slots" in made ? new Int32Array(groups).fill(made.slots) : groupWork(made.starts, groups),
-    pieces,
-  );
+  const work =
+    "slots" in made ? new Int32Array(groups).fill(made.slots * GROUP) : groupWork(made.starts, out, l.rows, l.columns);
+  const cuts = evenCuts(work, pieces);
   const index = "slots" in made ? made.offsets : made.columns;
   const starts = "slots" in made ? new Int32Array(0) : made.starts;
   const ends = "slots" in made ? new Int32Array(0) : made.ends;
@@ -191,7 +179,7 @@ export function sparseMatrix(
   };
 }
 
-function checkNm(weights: Float32Array, out: number, width: number, n: number, m: number): void {
+function checkNm(weights: Float32Array, out: number, width: number, n: number, m: number, l: Layout): void {
   const about = `${n}:${m} weight [${out}, ${width}]`;
   demand(width % m === 0, () => ({
     about,
@@ -205,20 +193,13 @@ function checkNm(weights: Float32Array, out: number, width: number, n: number, m
     got: `${n}:${m}`,
     hint: "Store this layer in 4x1 blocks, which take any mask.",
   }));
-  const bad = nmViolation(weights, out, width, n, m);
+  const bad = nmViolation(weights, out, width, n, m, l.rows);
   demand(!bad, () => ({
     about,
-    expected: `at most ${n} columns kept in each ${m}, the same for four rows`,
-    got: `more in rows from ${bad?.row}, columns from ${bad?.column}`,
-    hint: `Prune with the pattern ${n}:${m}@4x1 first.`,
+    expected: `at most ${n} columns kept in each ${m}${l.rows > 1 ? ", the same for four rows" : ""}`,
+    got: `more in ${l.rows > 1 ? "rows from" : "row"} ${bad?.row}, columns from ${bad?.column}`,
+    hint: `Prune with the pattern ${n}:${m}${l.rows > 1 ? "@4x1" : ""} first.`,
   }));
-}
-
-/** Entries of each group of four outputs, from the starts of rows (CSR) or of groups (blocks). */
-function groupWork(starts: Int32Array, groups: number): Int32Array {
-  const last = starts.length - 1;
-  const each = last === groups ? 1 : GROUP;
-  return Int32Array.from({ length: groups }, (_, g) => starts[Math.min(last, (g + 1) * each)] - starts[g * each]);
 }
 
 const run = (
@@ -236,14 +217,14 @@ const run = (
 /** Y[tokens, out] = X[tokens, in] W^T; X and Y are row-major f32 in engine memory and do not overlap. */
 export function sparseForward(x: number, tokens: number, w: SparseMatrix, y: number): void {
   if (tokens === 0 || w.out === 0) return;
-  if (tokens <= KERNELS[w.format].vectors) vectors(x, tokens, w, y);
+  if (tokens <= VECTOR_TOKENS[w.format]) vectors(x, tokens, w, y);
   else panels(x, tokens, w, y);
 }
 
 function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
   const { values, index, starts, slots, stride, cuts, pieces } = w.stream;
-  const kernel = KERNELS[w.format].spmv[w.values];
-  const operands = w.format === "nm" ? [slots, stride, index, values] : [starts, index, values];
+  const kernel = spmvKernels[w.format][w.values];
+  const operands = LAYOUTS[w.format].index === "steps" ? [slots, stride, index, values] : [starts, index, values];
   for (let t = 0; t < tokens; t++) {
     const args = [...operands, x + 4 * t * w.in, y + 4 * t * w.out, w.out, cuts];
     run(kernel, "multiply", args, pieces, 1, 2 * w.stored);
@@ -252,56 +233,54 @@ function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
 
 function panels(x: number, tokens: number, w: SparseMatrix, y: number): void {
   const { index, starts, ends, slots, stride, cuts, pieces } = w.stream;
-  const { spmm, width, unit } = KERNELS[w.format];
+  const l = LAYOUTS[w.format];
+  const [{ kernel, width }] = spmmKernels[w.format];
   const most = Math.max(width, Math.floor(PACK_BYTES / (4 * Math.max(1, w.in)) / width) * width);
   const atOnce = Math.min(tokens, most);
   const expandedBytes = w.values === "bf16" ? align(4 * w.stored) : 0;
   scratch(expandedBytes + 4 * w.in * STEP * Math.ceil(atOnce / STEP), (room) => {
     const packed = room + expandedBytes;
     const values = expandedBytes > 0 ? room : w.stream.values;
-    if (expandedBytes > 0) run(spmm, "expand", [w.stream.values, room], w.stored / unit, 512, w.stored);
-    const operands = w.format === "nm" ? [slots, stride, index, values] : [starts, ends, index, values];
+    if (expandedBytes > 0) run(kernel, "expand", [w.stream.values, room], w.stored / expandUnit(l), 512, w.stored);
+    const operands = l.index === "steps" ? [slots, stride, index, values] : [starts, ends, index, values];
     for (let first = 0; first < tokens; first += atOnce) {
       const count = Math.min(atOnce, tokens - first);
       const total = Math.ceil(count / width);
       const flops = 2 * w.stored * count;
-      run(spmm, "pack", [x + 4 * first * w.in, packed, count, w.in], total, 1, flops);
+      run(kernel, "pack", [x + 4 * first * w.in, packed, count, w.in], total, 1, flops);
       const args = [...operands, packed, y + 4 * first * w.out, count, w.in, w.out];
-      if (total >= 2 * threads()) run(spmm, "byPanels", args, total, 1, flops);
-      else run(spmm, "byRows", [...args, cuts], pieces, 1, flops);
+      if (total >= 2 * threads()) run(kernel, "byPanels", args, total, 1, flops);
+      else run(kernel, "byRows", [...args, cuts], pieces, 1, flops);
     }
   });
 }
 
 /** The dense weight [out, in] that the matrix was made from, -0 as 0. */
 export function toDense(w: SparseMatrix): Float32Array {
+  const l = LAYOUTS[w.format];
   const { starts, ends, index, slots, stride } = w.stream;
   const dense = new Float32Array(w.out * w.in);
   const value = valueReader(w);
-  const put = (o: number, k: number, v: number): void => {
-    if (v !== 0) dense[o * w.in + k] = v;
+  const size = entrySize(l);
+  const entries = w.stored / size;
+  const units = Math.ceil(w.out / l.rows);
+  const put = (unit: number, entry: number, column: number): void => {
+    for (let i = 0; i < size; i++) {
+      const v = value(entry * size + i);
+      if (v !== 0) dense[(unit * l.rows + Math.floor(i / l.columns)) * w.in + column + (i % l.columns)] = v;
+    }
   };
-  if (w.format === "csr") {
-    const from = memory.i32(starts, w.out + 1);
-    const to = memory.i32(ends, w.out);
-    const columns = memory.u16(index, w.stored);
-    for (let o = 0; o < w.out; o++) for (let e = from[o]; e < to[o]; e++) put(o, columns[e], value(e));
+  if (l.index === "steps") {
+    const offsets = new Int8Array(memory.u8(index, entries));
+    for (let e = 0; e < entries; e++) {
+      put(Math.floor(e / slots), e, Math.floor((e % slots) / STEP) * stride + offsets[e]);
+    }
     return dense;
   }
-  const groups = Math.ceil(w.out / GROUP);
-  const blocks = w.stored / GROUP;
-  const columns = w.format === "nm" ? new Int32Array(blocks) : memory.u16(index, blocks);
-  if (w.format === "nm") {
-    const offsets = new Int8Array(memory.u8(index, blocks));
-    for (let b = 0; b < blocks; b++) columns[b] = Math.floor((b % slots) / STEP) * stride + offsets[b];
-  }
-  const from = w.format === "nm" ? null : memory.i32(starts, groups + 1);
-  for (let g = 0; g < groups; g++) {
-    const end = from ? from[g + 1] : (g + 1) * slots;
-    for (let b = from ? from[g] : g * slots; b < end; b++) {
-      for (let q = 0; q < GROUP; q++) put(g * GROUP + q, columns[b], value(GROUP * b + q));
-    }
-  }
+  const from = memory.i32(starts, units + 1);
+  const to = memory.i32(ends, units);
+  const columns = memory.u16(index, entries);
+  for (let u = 0; u < units; u++) for (let e = from[u]; e < to[u]; e++) put(u, e, columns[e]);
   return dense;
 }
 
@@ -314,9 +293,9 @@ function valueReader(w: SparseMatrix): (i: number) => number {
   const values = memory.u16(w.stream.values, w.stored);
   const bits = new Uint32Array(1);
   const float = new Float32Array(bits.buffer);
-  const paired = w.format !== "csr";
+  const { halves } = LAYOUTS[w.format];
   return (i) => {
-    bits[0] = values[paired ? (i & ~7) + 2 * (i & 3) + ((i >> 2) & 1) : i] << 16;
+    bits[0] = values[bf16Place(i, halves)] << 16;
     return float[0];
   };
 }

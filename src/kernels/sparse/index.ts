@@ -1,17 +1,13 @@
-/** Kernels for sparse weights: times dense activations (spmm) and times one vector (spmv). */
+/** Kernels for sparse weights: times dense activations (spmm), times one vector (spmv), and their gradients (sddmm). */
 
 import type { Kernel } from "../kernel.ts";
-import { spmmBlock, spmmNm, spmvBlock, spmvBlockBf16, spmvNm, spmvNmBf16 } from "./blocks.ts";
-import { spmmCsr, spmvCsr, spmvCsrBf16 } from "./csr.ts";
+import { LAYOUT_NAMES } from "./layouts.ts";
+import { sddmmCsr } from "./sddmm.ts";
+import { spmmKernels } from "./spmm.ts";
+import { spmvKernels } from "./spmv.ts";
 
 export const sparse: readonly Kernel[] = [
-  spmmCsr,
-  spmmBlock,
-  spmmNm,
-  spmvCsr,
-  spmvCsrBf16,
-  spmvBlock,
-  spmvBlockBf16,
-  spmvNm,
-  spmvNmBf16,
+  ...LAYOUT_NAMES.flatMap((name) => spmmKernels[name].map(({ kernel }) => kernel)),
+  ...LAYOUT_NAMES.flatMap((name) => [spmvKernels[name].f32, spmvKernels[name].bf16]),
+  sddmmCsr,
 ];

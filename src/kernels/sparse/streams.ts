@@ -1,27 +1,29 @@
 /**
  * Run-time streams: the non-zeros of a dense weight [out, in] in the order in which the kernels read them.
  *
- * They are rebuilt whenever a model is loaded and are never stored. Three layouts:
+ * They are rebuilt whenever a model is loaded and are never stored. Two kinds:
  *
- * - CSR. Row r owns the entries starts[r] .. ends[r]: `columns` (u16) and `values`.
- * - Block 4x1. Group g is the outputs 4g .. 4g+3. It owns the blocks starts[g] .. ends[g]: one column (u16) and four
- *   values each, one for every output; a block is stored when any of the four is not zero. Outputs beyond the last
- *   are zeros in a ragged last group. Any mask can be stored so, at the price of the zeros inside of blocks.
- * - N:M shared by 4 rows. Every group has `slots` blocks, N for each run of M columns, so there are no starts. Slots
- *   come in steps of four; a step advances by `stride` = 4M/N columns, and `offsets` (i8) are columns relative to its
- *   first one. A run that keeps fewer than N columns repeats a position with zero weights.
+ * - Blocks of r outputs x s inputs (CSR is 1x1). Unit u is the outputs ru .. ru + r - 1. It owns the entries starts[u] ..
+ *   ends[u]: one column (u16) and r s values each; an entry is stored when any of them is not zero. Outputs beyond the
+ *   last are zeros in a ragged last unit. Any mask can be stored so, at the price of the zeros inside of blocks. Blocks
+ *   of s > 1 inputs start at multiples of s; the last one of a width that s does not divide starts at `in` - s and holds
+ *   zeros where it overlaps the one before.
+ * - N:M, by outputs or shared by 4. Every unit has `slots` entries, N for each run of M columns, so there are no starts.
+ *   Slots come in steps of four; a step advances by `stride` = 4M/N columns, and `offsets` (i8) are columns relative to
+ *   its first one. A run that keeps fewer than N columns repeats a position with zero weights.
  *
- * Rows (groups) are padded to a multiple of four entries so that the vector kernels need no remainder: the padding
+ * Units are padded to a multiple of four entries (not for s > 1) so that the vector kernels need no remainder: the padding
  * repeats the last column with weight zero and lies between `ends` and the next `starts`. An infinite or NaN
  * activation meets those zeros as it would meet the zeros of a dense weight.
  *
- * Values are f32. For bf16, CSR values keep their order, and blocks are interleaved in pairs ([a0 b0 a1 b1 a2 b2 a3
- * b3]), so that one 16-byte load gives two blocks with one more operation each. Zero means equal to zero: -0 is dropped.
+ * Values are f32, or bf16 where that needs no rounding, see `bf16Values`. Zero means equal to zero: -0 is dropped.
  */
 
-/** Outputs in a group. */
+import type { Layout } from "./layouts.ts";
+
+/** Outputs in a group, the unit in which work is split. */
 export const GROUP = 4;
-/** Rows and groups are padded to this many entries. */
+/** Units are padded to this many entries. */
 export const STEP = 4;
 /** Columns must fit in 16 bits. */
 export const MAX_COLUMNS = 65536;
@@ -33,34 +35,29 @@ interface Shape {
   readonly nonZeros: number;
 }
 
-export interface CsrStream extends Shape {
-  /** out + 1 entry numbers, each a multiple of 4 */
+export interface BlockStream extends Shape {
+  /** units + 1 entry numbers, each a multiple of 4 where entries have one column */
   readonly starts: Int32Array;
-  /** out entry numbers: where the row's own entries stop */
+  /** where the unit's own entries stop */
   readonly ends: Int32Array;
   readonly columns: Uint16Array;
+  /** [entries, outputs of a block, inputs of a block] */
   readonly values: Float32Array;
 }
 
-export interface BlockStream extends Shape {
-  /** groups + 1 block numbers, each a multiple of 4 */
-  readonly starts: Int32Array;
-  readonly ends: Int32Array;
-  readonly columns: Uint16Array;
-  /** [blocks, 4] */
-  readonly values: Float32Array;
-}
+/** Blocks of one weight; units are outputs. */
+export type CsrStream = BlockStream;
 
 export interface NmStream extends Shape {
   readonly n: number;
   readonly m: number;
-  /** blocks of a group, a multiple of 4 */
+  /** entries of a unit, a multiple of 4 */
   readonly slots: number;
   /** columns from one step of four slots to the next */
   readonly stride: number;
-  /** [groups, slots] */
+  /** [units, slots] */
   readonly offsets: Int8Array;
-  /** [groups, slots, 4] */
+  /** [units, slots, outputs of a unit] */
   readonly values: Float32Array;
 }
 
@@ -72,81 +69,88 @@ function check(weights: Float32Array, out: number, width: number): void {
   if (width > MAX_COLUMNS) throw new Error(`stream: ${width} columns, at most ${MAX_COLUMNS} fit a 16-bit index`);
 }
 
-export function csrStream(weights: Float32Array, out: number, width: number): CsrStream {
-  check(weights, out, width);
-  const starts = new Int32Array(out + 1);
-  const ends = new Int32Array(out);
-  let nonZeros = 0;
-  for (let r = 0; r < out; r++) {
-    let count = 0;
-    for (let k = 0; k < width; k++) if (weights[r * width + k] !== 0) count++;
-    nonZeros += count;
-    ends[r] = starts[r] + count;
-    starts[r + 1] = starts[r] + padded(count);
-  }
-  const columns = new Uint16Array(starts[out]);
-  const values = new Float32Array(starts[out]);
-  for (let r = 0; r < out; r++) {
-    let at = starts[r];
-    for (let k = 0; k < width; k++) {
-      const w = weights[r * width + k];
-      if (w === 0) continue;
-      columns[at] = k;
-      values[at++] = w;
-    }
-    if (at > starts[r]) columns.fill(columns[at - 1], at, starts[r + 1]);
-  }
-  return { out, in: width, nonZeros, starts, ends, columns, values };
+/** Weights of a matrix in blocks. */
+interface Blocked {
+  readonly weights: Float32Array;
+  readonly out: number;
+  readonly width: number;
+  readonly rows: number;
+  readonly columns: number;
 }
 
-/** Calls `keep(g, k, w0, w1, w2, w3)` for each column k of group g with a weight that is not zero. */
-function forEachBlock(
-  weights: Float32Array,
-  out: number,
-  width: number,
-  keep: (g: number, k: number, block: Float32Array) => void,
-): number {
-  const block = new Float32Array(GROUP);
+/**
+ * Calls `keep(unit, first column, block)` for each block with a weight that is not zero, unit by unit; the block is
+ * reused. Returns the number of weights that are not zero.
+ */
+function forEachBlock(b: Blocked, keep: (unit: number, column: number, block: Float32Array) => void): number {
+  const { weights, out, width, rows, columns } = b;
+  const block = new Float32Array(rows * columns);
   let nonZeros = 0;
-  for (let g = 0; g < groupsOf(out); g++) {
-    const rows = Math.min(GROUP, out - g * GROUP);
-    for (let k = 0; k < width; k++) {
+  for (let top = 0; top < out; top += rows) {
+    const live = Math.min(rows, out - top);
+    for (let left = 0; left < width; left += columns) {
+      const first = Math.max(0, Math.min(left, width - columns));
       let count = 0;
-      for (let q = 0; q < rows; q++) {
-        block[q] = weights[(g * GROUP + q) * width + k];
-        if (block[q] === 0) block[q] = 0;
-        else count++;
+      block.fill(0);
+      for (let q = 0; q < live; q++) {
+        const row = (top + q) * width;
+        for (let k = left; k < Math.min(width, left + columns); k++) {
+          const w = weights[row + k];
+          if (w === 0) continue;
+          block[q * columns + k - first] = w;
+          count++;
+        }
       }
-      for (let q = rows; q < GROUP; q++) block[q] = 0;
-      if (count > 0) keep(g, k, block);
+      if (count > 0) keep(top / rows, first, block);
       nonZeros += count;
     }
   }
   return nonZeros;
 }
 
-export function blockStream(weights: Float32Array, out: number, width: number): BlockStream {
+/** Whether blocks of so many inputs fit a weight of this width: a narrower one has no room for one. */
+export const blocksFit = (columns: number, width: number): boolean => columns === 1 || width >= columns;
+
+/** Stream of a weight in blocks of `rows` outputs x `columns` inputs. */
+export function blockStream(
+  weights: Float32Array,
+  out: number,
+  width: number,
+  rows: number = GROUP,
+  columns = 1,
+): BlockStream {
   check(weights, out, width);
-  const groups = groupsOf(out);
-  const counts = new Int32Array(groups);
-  const nonZeros = forEachBlock(weights, out, width, (g) => counts[g]++);
-  const starts = new Int32Array(groups + 1);
-  const ends = new Int32Array(groups);
-  for (let g = 0; g < groups; g++) {
-    ends[g] = starts[g] + counts[g];
-    starts[g + 1] = starts[g] + padded(counts[g]);
+  if (!blocksFit(columns, width)) throw new Error(`stream: blocks of ${columns} inputs on ${width} columns`);
+  const blocked = { weights, out, width, rows, columns };
+  const units = Math.ceil(out / rows);
+  const size = rows * columns;
+  const counts = new Int32Array(units);
+  const nonZeros = forEachBlock(blocked, (u) => counts[u]++);
+  const starts = new Int32Array(units + 1);
+  const ends = new Int32Array(units);
+  for (let u = 0; u < units; u++) {
+    ends[u] = starts[u] + counts[u];
+    starts[u + 1] = starts[u] + (columns === 1 ? padded(counts[u]) : counts[u]);
   }
-  const columns = new Uint16Array(starts[groups]);
-  const values = new Float32Array(starts[groups] * GROUP);
-  const next = starts.slice(0, groups);
-  forEachBlock(weights, out, width, (g, k, block) => {
-    columns[next[g]] = k;
-    values.set(block, next[g]++ * GROUP);
+  const at = new Uint16Array(starts[units]);
+  const values = new Float32Array(starts[units] * size);
+  const next = starts.slice(0, units);
+  forEachBlock(blocked, (u, column, block) => {
+    at[next[u]] = column;
+    values.set(block, next[u]++ * size);
   });
-  for (let g = 0; g < groups; g++) {
-    if (next[g] > starts[g]) columns.fill(columns[next[g] - 1], next[g], starts[g + 1]);
-  }
-  return { out, in: width, nonZeros, starts, ends, columns, values };
+  for (let u = 0; u < units; u++) if (next[u] > starts[u]) at.fill(at[next[u] - 1], next[u], starts[u + 1]);
+  return { out, in: width, nonZeros, starts, ends, columns: at, values };
+}
+
+export const csrStream = (weights: Float32Array, out: number, width: number): CsrStream =>
+  blockStream(weights, out, width, 1);
+
+/** Share of the blocks of `rows` x `columns` that hold a weight other than 0; a ragged block counts as one. */
+export function blockDensity(weights: Float32Array, out: number, width: number, rows: number, columns: number): number {
+  let live = 0;
+  forEachBlock({ weights, out, width, rows, columns }, () => live++);
+  return live / Math.max(1, Math.ceil(out / rows) * Math.ceil(width / columns));
 }
 
 /**
@@ -156,46 +160,55 @@ export function blockStream(weights: Float32Array, out: number, width: number): 
 export const nmSupported = (n: number, m: number, width: number): boolean =>
   Number.isInteger(n) && n >= 1 && n <= m && width % m === 0 && (4 * m) % n === 0 && m * (n + 3) <= 128 * n;
 
-/** The first output and column of a run in which a group keeps more than n columns; undefined when all is well. */
+/** The first output and column of a run in which a unit of `rows` outputs keeps more than n columns, if any does. */
 export function nmViolation(
   weights: Float32Array,
   out: number,
   width: number,
   n: number,
   m: number,
+  rows: number = GROUP,
 ): { readonly row: number; readonly column: number } | undefined {
-  const kept = new Uint8Array(groupsOf(out) * (width / m));
+  const runs = width / m;
+  const kept = new Uint8Array(Math.ceil(out / rows) * runs);
   let first: { row: number; column: number } | undefined;
-  forEachBlock(weights, out, width, (g, k) => {
+  forEachBlock({ weights, out, width, rows, columns: 1 }, (u, k) => {
     const run = Math.floor(k / m);
-    if (++kept[g * (width / m) + run] > n) first ??= { row: g * GROUP, column: run * m };
+    if (++kept[u * runs + run] > n) first ??= { row: u * rows, column: run * m };
   });
   return first;
 }
 
-/** Stream of a weight that keeps at most n of each m consecutive columns, the same for the 4 outputs of a group. */
-export function nmStream(weights: Float32Array, out: number, width: number, n: number, m: number): NmStream {
+/** Stream of a weight that keeps at most n of each m consecutive columns, the same for the `rows` outputs of a unit. */
+export function nmStream(
+  weights: Float32Array,
+  out: number,
+  width: number,
+  n: number,
+  m: number,
+  rows: number = GROUP,
+): NmStream {
   check(weights, out, width);
   if (!nmSupported(n, m, width)) throw new Error(`stream: no kernel for ${n}:${m} on ${width} columns`);
-  if (nmViolation(weights, out, width, n, m))
-    throw new Error(`stream: the weight is not ${n}:${m} by groups of 4 rows`);
-  const groups = groupsOf(out);
+  if (nmViolation(weights, out, width, n, m, rows))
+    throw new Error(`stream: the weight is not ${n}:${m} by units of ${rows} outputs`);
+  const units = Math.ceil(out / rows);
   const used = (width / m) * n;
   const slots = padded(used);
   const stride = (4 * m) / n;
-  const columns = new Int32Array(groups * slots);
-  const values = new Float32Array(groups * slots * GROUP);
+  const columns = new Int32Array(units * slots);
+  const values = new Float32Array(units * slots * rows);
   const runs = width / m;
-  const kept = new Uint8Array(groups * runs);
+  const kept = new Uint8Array(units * runs);
   // A slot that stays unused points at its run's first column, padding at that of the last run.
-  for (let g = 0; g < groups; g++) {
-    for (let s = 0; s < slots; s++) columns[g * slots + s] = Math.floor(Math.min(s, used - 1) / n) * m;
+  for (let u = 0; u < units; u++) {
+    for (let s = 0; s < slots; s++) columns[u * slots + s] = Math.floor(Math.min(s, used - 1) / n) * m;
   }
-  const nonZeros = forEachBlock(weights, out, width, (g, k, block) => {
+  const nonZeros = forEachBlock({ weights, out, width, rows, columns: 1 }, (u, k, block) => {
     const run = Math.floor(k / m);
-    const slot = g * slots + run * n + kept[g * runs + run]++;
+    const slot = u * slots + run * n + kept[u * runs + run]++;
     columns[slot] = k;
-    values.set(block, slot * GROUP);
+    values.set(block, slot * rows);
   });
   const offsets = Int8Array.from(columns, (k, i) => k - Math.floor((i % slots) / STEP) * stride);
   return { out, in: width, nonZeros, n, m, slots, stride, offsets, values };
@@ -210,27 +223,31 @@ function exactBf16(value: number): number {
   return (bits[0] & 0xffff) === 0 ? bits[0] >>> 16 : Number.NaN;
 }
 
+/** Where the i-th value stands among the bf16 ones. */
+export const bf16Place = (i: number, order: "plain" | "pairs"): number =>
+  order === "plain" ? i : (i & ~7) + 2 * (i & 3) + ((i >> 2) & 1);
+
 /**
- * The values as bf16 without rounding, in order (CSR) or with blocks interleaved in pairs; undefined when one of them
- * is no bf16 number.
+ * The values as bf16 without rounding, in order or with each eight interleaved ([0 4 1 5 2 6 3 7]: a 32-bit lane holds two
+ * values, and one 16-byte load gives two vectors with one more operation each); undefined when one of them is no bf16
+ * number.
  */
 export function bf16Values(values: Float32Array, order: "plain" | "pairs"): Uint16Array | undefined {
   const result = new Uint16Array(values.length);
   for (let i = 0; i < values.length; i++) {
     const half = exactBf16(values[i]);
     if (Number.isNaN(half)) return undefined;
-    const at = order === "plain" ? i : (i & ~7) + 2 * (i & 3) + ((i >> 2) & 1);
-    result[at] = half;
+    result[bf16Place(i, order)] = half;
   }
   return result;
 }
 
 /**
  * Borders of `pieces` ranges of groups of four outputs with about equal work: pieces + 1 group numbers from 0 to
- * `work.length`. A group counts its entries and a little for its own overhead.
+ * `work.length`. A group counts its values and a little for its own overhead.
  */
 export function evenCuts(work: ArrayLike<number>, pieces: number): Int32Array {
-  const overhead = 4;
+  const overhead = 16;
   let total = 0;
   for (let g = 0; g < work.length; g++) total += work[g] + overhead;
   const cuts = new Int32Array(pieces + 1);
@@ -242,4 +259,30 @@ export function evenCuts(work: ArrayLike<number>, pieces: number): Int32Array {
   }
   cuts.fill(work.length, piece);
   return cuts;
+}
+
+/** Values held for each group of four outputs, for `evenCuts`. */
+export function groupWork(starts: Int32Array, out: number, rows: number, columns: number): Int32Array {
+  const units = starts.length - 1;
+  const each = GROUP / rows;
+  return Int32Array.from(
+    { length: groupsOf(out) },
+    (_, g) => (starts[Math.min(units, (g + 1) * each)] - starts[g * each]) * rows * columns,
+  );
+}
+
+export type Stream = BlockStream | NmStream;
+
+/** The stream of a weight in a layout; `n` and `m` are for N:M alone. */
+export function streamOf(
+  l: Pick<Layout, "rows" | "columns" | "index">,
+  weights: Float32Array,
+  out: number,
+  width: number,
+  n: number,
+  m: number,
+): Stream {
+  return l.index === "columns"
+    ? blockStream(weights, out, width, l.rows, l.columns)
+    : nmStream(weights, out, width, n, m, l.rows);
 }

@@ -1,19 +1,9 @@
 /** Trials of the sparse kernels: drawn shapes and masks against the twin, and the same bits however work is split. */
 
 import type { Comparison, Draw, Sandbox, Trial } from "../kernel.ts";
-import {
-  type BlockStream,
-  bf16Values,
-  blockStream,
-  type CsrStream,
-  csrStream,
-  evenCuts,
-  type NmStream,
-  nmStream,
-} from "./streams.ts";
+import type { Layout } from "./layouts.ts";
+import { bf16Values, evenCuts, GROUP, type Stream, streamOf } from "./streams.ts";
 import { productTwin } from "./twin.ts";
-
-type Indexing = "columns" | "steps";
 
 interface Case {
   readonly weights: Float32Array;
@@ -23,7 +13,7 @@ interface Case {
   readonly m: number;
 }
 
-const PATTERNS = [
+const QUOTAS = [
   [2, 4],
   [1, 4],
   [4, 8],
@@ -42,44 +32,39 @@ function truncate(values: Float32Array): Float32Array {
 }
 
 /** A weight whose mask is drawn by weight, by block or by N:M; sometimes a group, sometimes everything is zero. */
-function drawCase(draw: Draw, kind: "csr" | Indexing): Case {
+function drawCase(draw: Draw, l: Layout): Case {
   const out = draw.int(1, 23);
-  const [n, m] = kind === "steps" ? PATTERNS[draw.int(0, PATTERNS.length - 1)] : [0, 1];
-  const width = kind === "steps" ? m * draw.int(1, 7) : draw.int(1, 43);
+  const quota = l.index === "steps";
+  const [n, m] = quota ? QUOTAS[draw.int(0, QUOTAS.length - 1)] : [0, 1];
+  const width = quota ? m * draw.int(1, 7) : draw.int(l.columns, l.columns + 42);
   const weights = truncate(draw.floats(out * width));
-  const byBlock = kind === "steps" || (kind === "columns" && draw.int(0, 2) > 0);
+  const byBlock = quota || draw.int(0, 2) > 0;
+  const [tall, wide] = byBlock ? [l.rows, l.columns] : [1, 1];
   const sparsity = draw.int(0, 4) / 4;
-  const groups = Math.ceil(out / 4);
-  const lots = draw.floats((byBlock ? groups : out) * width, 1 / 1.7);
+  const across = Math.ceil(width / wide);
+  const lots = draw.floats(Math.ceil(out / tall) * across, 1 / 1.7);
+  const groups = Math.ceil(out / GROUP);
   const empty = draw.int(-1, groups - 1);
-  const kept = new Uint8Array(groups * width);
   for (let o = 0; o < out; o++) {
-    const g = o >> 2;
+    const unit = Math.floor(o / tall);
+    let kept = 0;
     for (let k = 0; k < width; k++) {
-      const lot = Math.abs(lots[(byBlock ? g : o) * width + k]);
-      let keep = lot >= sparsity && g !== empty && sparsity < 1;
-      if (kind === "steps" && o % 4 === 0) {
-        const run = k - (k % m);
-        const before = kept.subarray(g * width + run, g * width + k).reduce((a, b) => a + b, 0);
-        kept[g * width + k] = keep && before < n ? 1 : 0;
-      }
-      if (kind === "steps") keep = kept[g * width + k] === 1;
-      if (!keep) weights[o * width + k] = 0;
+      if (quota && k % m === 0) kept = 0;
+      const lot = Math.abs(lots[unit * across + Math.floor(k / wide)]);
+      const keep = lot >= sparsity && Math.floor(o / GROUP) !== empty && sparsity < 1 && (!quota || kept < n);
+      if (keep) kept++;
+      else weights[o * width + k] = 0;
     }
   }
   return { weights, out, in: width, n, m };
 }
 
-type Stream = CsrStream | BlockStream | NmStream;
+const makeStream = (l: Layout, { weights, out, in: width, n, m }: Case): Stream =>
+  streamOf(l, weights, out, width, n, m);
 
-function makeStream(kind: "csr" | Indexing, { weights, out, in: width, n, m }: Case): Stream {
-  if (kind === "csr") return csrStream(weights, out, width);
-  return kind === "columns" ? blockStream(weights, out, width) : nmStream(weights, out, width, n, m);
-}
-
-function putValues(box: Sandbox, stream: Stream, kind: "csr" | Indexing, bf16: boolean): number {
+function putValues(box: Sandbox, stream: Stream, l: Layout, bf16: boolean): number {
   if (!bf16) return box.put(stream.values);
-  const half = bf16Values(stream.values, kind === "csr" ? "plain" : "pairs");
+  const half = bf16Values(stream.values, l.halves);
   if (!half) throw new Error("the trial's weights are no bf16 numbers");
   return box.put(half);
 }
@@ -96,15 +81,15 @@ const drawCuts = (draw: Draw, groups: number): Int32Array => {
   return evenCuts(work, draw.int(1, 5));
 };
 
-function spmmTrials(kind: "csr" | Indexing, panelWidth: number): readonly Trial[] {
+export function spmmTrials(l: Layout, panelWidth: number): readonly Trial[] {
   const product: Trial = {
     name: "product and its splits",
     run(draw, box): readonly Comparison[] {
-      const shape = drawCase(draw, kind);
+      const shape = drawCase(draw, l);
       const { out, in: width } = shape;
       const tokens = draw.int(1, 3 * panelWidth + 3);
       const x = draw.floats(tokens * width);
-      const stream = makeStream(kind, shape);
+      const stream = makeStream(l, shape);
       const given = operands(box, stream, box.put(stream.values), true);
       const panels = Math.ceil(tokens / panelWidth);
       const packed = box.room(4 * width * 4 * Math.ceil(tokens / 4));
@@ -123,7 +108,7 @@ function spmmTrials(kind: "csr" | Indexing, panelWidth: number): readonly Trial[
       box.call("byPanels", ...given, packed, split, tokens, width, out, 0, cut);
 
       const byRows = box.put(unwritten);
-      const cuts = drawCuts(draw, Math.ceil(out / 4));
+      const cuts = drawCuts(draw, Math.ceil(out / GROUP));
       const pieces = cuts.length - 1;
       const cutsAt = box.put(cuts);
       const piece = draw.int(0, pieces);
@@ -141,9 +126,9 @@ function spmmTrials(kind: "csr" | Indexing, panelWidth: number): readonly Trial[
   const expand: Trial = {
     name: "bf16 values to f32",
     run(draw, box): readonly Comparison[] {
-      const stream = makeStream(kind, drawCase(draw, kind));
-      const units = stream.values.length / (kind === "csr" ? 4 : 8);
-      const source = putValues(box, stream, kind, true);
+      const stream = makeStream(l, drawCase(draw, l));
+      const units = stream.values.length / (l.halves === "plain" ? 4 : 8);
+      const source = putValues(box, stream, l, true);
       const target = box.room(4 * stream.values.length);
       const cut = draw.int(0, units);
       box.call("expand", source, target, cut, units);
@@ -155,24 +140,24 @@ function spmmTrials(kind: "csr" | Indexing, panelWidth: number): readonly Trial[
   return [product, expand];
 }
 
-function spmvTrials(kind: "csr" | Indexing, bf16: boolean): readonly Trial[] {
+export function spmvTrials(l: Layout, type: "f32" | "bf16"): readonly Trial[] {
   return [
     {
       name: "product and its splits",
       run(draw, box): readonly Comparison[] {
-        const shape = drawCase(draw, kind);
+        const shape = drawCase(draw, l);
         const { out, in: width } = shape;
         const x = draw.floats(width);
-        const stream = makeStream(kind, shape);
-        const given = [...operands(box, stream, putValues(box, stream, kind, bf16), false), box.put(x)];
+        const stream = makeStream(l, shape);
+        const given = [...operands(box, stream, putValues(box, stream, l, type === "bf16"), false), box.put(x)];
         const unwritten = new Float32Array(out).fill(Number.NaN);
         const y = box.put(unwritten);
-        const all = box.put(Int32Array.of(0, Math.ceil(out / 4)));
+        const all = box.put(Int32Array.of(0, Math.ceil(out / GROUP)));
         box.call("multiply", ...given, y, out, all, 0, 1);
         const whole = box.f32(y, out).slice();
 
         const split = box.put(unwritten);
-        const cuts = drawCuts(draw, Math.ceil(out / 4));
+        const cuts = drawCuts(draw, Math.ceil(out / GROUP));
         const pieces = cuts.length - 1;
         const cutsAt = box.put(cuts);
         const piece = draw.int(0, pieces);
@@ -188,9 +173,3 @@ function spmvTrials(kind: "csr" | Indexing, bf16: boolean): readonly Trial[] {
     },
   ];
 }
-
-export const spmmCsrTrials: readonly Trial[] = spmmTrials("csr", 16);
-export const spmmBlockTrials = (indexing: Indexing): readonly Trial[] => spmmTrials(indexing, 8);
-export const spmvCsrTrials = (type: "f32" | "bf16"): readonly Trial[] => spmvTrials("csr", type === "bf16");
-export const spmvBlockTrials = (indexing: Indexing, type: "f32" | "bf16"): readonly Trial[] =>
-  spmvTrials(indexing, type === "bf16");

@@ -33,6 +33,9 @@ const OPTIONS: Readonly<Record<string, string>> = {
   forecast: "json",
   train: "json",
   doctor: "json",
+  papers: "site stage status json",
+  paper: "json",
+  reproduce: "all quick dev record fresh jobs json",
 };
 
 describe("--help", () => {

@@ -44,7 +44,7 @@ async function bundle(): Promise<string> {
   await build({
     config: false,
     cwd: root,
-    entry: { "cli/main": "src/cli/main.ts" },
+    entry: { "cli/main": "src/cli/main.ts", "papers/cell": "src/papers/cell.node.ts" },
     outDir: out,
     format: "esm",
     fixedExtension: false,

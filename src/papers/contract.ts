@@ -7,6 +7,8 @@
  * `reproduce.node.ts` runs cells. docs/adding-a-paper.md shows how the parts fit.
  */
 
+import type { DataSetId } from "../data/catalogue.ts";
+
 /** Named figures: what a cell returns, and the metrics of one seed. All must be finite. */
 export type Figures = Readonly<Record<string, number>>;
 
@@ -76,8 +78,10 @@ export interface Experiment {
   readonly method: string;
   /** further modules, relative to src/, whose change makes a record stale: baselines, the training loop, the model */
   readonly uses: readonly string[];
-  /** data sets it cannot do without, by name (see `data.node.ts`), as "mnist"; generated data needs no name */
-  readonly data: readonly string[];
+  /** tests that hold the method to its oracles, relative to src/; the method's own test file if left out */
+  readonly oracles?: readonly string[];
+  /** data sets it cannot do without (`data/catalogue.ts`), as "mnist"; generated data needs no name */
+  readonly data: readonly DataSetId[];
   readonly seeds: readonly number[];
   /** seeds of a smoke run; one is enough */
   readonly quickSeeds: readonly number[];
@@ -119,6 +123,8 @@ export interface PaperRecord {
   readonly machine: string;
   /** which data the figures were measured on */
   readonly split: "validation" | "test";
+  /** a smoke run, whose figures mean nothing */
+  readonly quick?: true;
   readonly seeds: readonly number[];
   /** time of all cells together, one thread each */
   readonly seconds: number;

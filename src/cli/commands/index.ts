@@ -7,7 +7,10 @@ import { evaluate } from "./eval.ts";
 import { forecast } from "./forecast.ts";
 import { generate } from "./generate.ts";
 import { inspect } from "./inspect.ts";
+import { paper } from "./paper.ts";
+import { papers } from "./papers.ts";
 import { prune } from "./prune.ts";
+import { reproduce } from "./reproduce.ts";
 import { train } from "./train.ts";
 import { unpack } from "./unpack.ts";
 
@@ -21,5 +24,8 @@ export const commands: readonly Command[] = [
   bench,
   inspect,
   train,
+  papers,
+  paper,
+  reproduce,
   doctor,
 ];

@@ -24,11 +24,16 @@ export function countProduct(p: Param, product: Product, uses: number, dense = p
   so.nonZero[product] += uses * p.kept;
 }
 
-/** What an operation calls with each product that it runs for this parameter over `uses` places. */
+/**
+ * What an operation calls with each product that it runs for this parameter over `uses` places; `whole`: the gradient of
+ * the whole weight beside that of the stored one, which counts as it ran and not as work on non-zeros.
+ */
 export const counter =
-  (p: Param, uses: number): ((product: Product) => void) =>
-  (product) =>
-    countProduct(p, product, uses);
+  (p: Param, uses: number): ((product: Product, whole?: boolean) => void) =>
+  (product, whole = false) => {
+    if (whole) so.ran[product] += uses * p.numel;
+    else countProduct(p, product, uses);
+  };
 
 /** All that was counted so far; `since` subtracts. */
 export const tally = (): Tally => ({ ran: { ...so.ran }, nonZero: { ...so.nonZero } });

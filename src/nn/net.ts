@@ -5,11 +5,13 @@
 import type { Tensor } from "../core/tensor.ts";
 import type { Param } from "./param.ts";
 
-/** Where a run stands: `step` optimiser steps done of `steps`, `epoch` and `task` counted from 0. */
+/** Where a run stands: `step` optimiser steps done of `steps`, whole epochs done, number of the task from 0. */
 export interface Tick {
   readonly step: number;
   readonly steps: number;
   readonly epoch?: number;
+  /** the last step was the last of an epoch */
+  readonly epochEnd?: boolean;
   readonly task?: number;
 }
 

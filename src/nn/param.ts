@@ -4,14 +4,18 @@
  * A masked weight is `zero` (value and optimiser state are 0; only this can be stored sparse), `held` (keeps its value,
  * is not used and not trained) or `live` (is not used, but trains on). Layers ask `effective` for the weight that their
  * products see and never look at masks themselves; linear layers also dispatch on `storage`.
+ *
+ * Stored as `csr`, a parameter's `value`, gradient and slots hold the kept weights only, in the order of the row stream of
+ * `core/compute/sparse-training.ts`; a change of the mask makes a new index and carries values and slots over.
  */
 
+import { SparseTraining } from "../core/compute/sparse-training.ts";
 import { parallel } from "../core/engine.ts";
 import { demand } from "../core/errors.ts";
 import { stream } from "../core/random.ts";
 import { outside } from "../core/scope.ts";
 import { noGrad, record } from "../core/tape.ts";
-import { numel, type Shape, Tensor } from "../core/tensor.ts";
+import { numel, type Shape, Tensor, zeros } from "../core/tensor.ts";
 import { pointwise } from "../kernels/pointwise/index.ts";
 import type { Initialiser } from "./init.ts";
 import type { Tick } from "./net.ts";
@@ -56,6 +60,8 @@ export interface ParamOptions {
   /** how often one weight takes part in one example: output positions of a convolution, steps of a recurrence */
   readonly uses?: number;
   readonly off?: Off;
+  /** the layer that uses it can run it from these storages, too; default: dense and masked only */
+  readonly storages?: readonly Storage[];
 }
 
 export class Param implements Parameter {
@@ -65,14 +71,18 @@ export class Param implements Parameter {
   readonly decay: boolean;
   readonly init: Initialiser;
   readonly seed: number;
+  readonly storages: readonly Storage[];
   /** optimiser state by name, each as large as `value` */
   readonly slots = new Map<string, Tensor>();
   uses: number;
   off: Off;
   view: View | undefined;
   trainable = true;
+  /** while set, layers that run sparse also take the dense gradient of the weight and hand it here (RigL's growth) */
+  onDenseGradient: ((g: Tensor) => void) | undefined;
   #value: Tensor;
   #mask: Tensor | undefined;
+  #sparse: SparseTraining | undefined;
   #kept: number;
 
   /** Values are drawn from the stream of (seed, name), so they depend on nothing else. */
@@ -85,6 +95,7 @@ export class Param implements Parameter {
     this.decay = options.decay ?? shape.length >= 2;
     this.uses = options.uses ?? 1;
     this.off = options.off ?? "zero";
+    this.storages = options.storages ?? [];
     this.#kept = numel(shape);
     this.#value = outside(() => new Tensor(shape));
     const at = this.initial();
@@ -92,7 +103,7 @@ export class Param implements Parameter {
     for (let i = 0; i < values.length; i++) values[i] = at(i);
   }
 
-  /** What the optimiser trains: the dense values. */
+  /** What the optimiser trains: the dense values, or those of the kept weights. It changes with the storage and mask. */
   get value(): Tensor {
     return this.#value;
   }
@@ -108,10 +119,21 @@ export class Param implements Parameter {
   }
 
   get storage(): Storage {
-    return this.#mask ? "masked" : "dense";
+    return this.#sparse ? "csr" : this.#mask ? "masked" : "dense";
   }
 
-  /** Bytes 0/1, 1 = kept; undefined where nothing is masked. */
+  /** The index, where the storage is `csr`. */
+  get sparse(): SparseTraining | undefined {
+    return this.#sparse;
+  }
+
+  /** Bytes in engine memory: values, mask or index, and slots. */
+  get bytes(): number {
+    const slots = [...this.slots.values()].reduce((n, s) => n + s.bytes, 0);
+    return this.#value.bytes + slots + (this.#mask?.bytes ?? 0) + (this.#sparse?.bytes ?? 0);
+  }
+
+  /** Bytes 0/1, 1 = kept; undefined where nothing is masked, and where the storage is sparse. */
   get mask(): Tensor | undefined {
     return this.#mask;
   }
@@ -123,12 +145,36 @@ export class Param implements Parameter {
 
   /** A copy of the mask's bits. */
   bits(): Uint8Array {
+    if (this.#sparse) {
+      const bits = new Uint8Array(this.numel);
+      this.#sparse.forEach((_, flat) => {
+        bits[flat] = 1;
+      });
+      return bits;
+    }
     return this.#mask ? this.#mask.u8.slice() : new Uint8Array(this.numel).fill(1);
   }
 
   /** A copy of all values [shape]; with `off` "zero", masked ones are 0. */
   dense(): Float32Array {
-    return this.#value.toArray();
+    return this.#expand(this.#value);
+  }
+
+  /** A copy of an optimiser's slot [shape]; zeros where nothing is kept. */
+  denseSlot(name: string): Float32Array {
+    const slot = this.slots.get(name);
+    return slot ? this.#expand(slot) : new Float32Array(this.numel);
+  }
+
+  /** Entries as an array of the dense shape. */
+  #expand(t: Tensor): Float32Array {
+    if (!this.#sparse) return t.toArray();
+    const all = new Float32Array(this.numel);
+    const values = t.f32;
+    this.#sparse.forEach((entry, flat) => {
+      all[flat] = values[entry];
+    });
+    return all;
   }
 
   /** Overwrites all values; masked ones become 0 where `off` is "zero". */
@@ -139,8 +185,111 @@ export class Param implements Parameter {
       got: String(values.length),
       hint: "Values belong to the shape they were taken from.",
     }));
+    if (this.#sparse) {
+      const held = this.#value.f32;
+      this.#sparse.forEach((entry, flat) => {
+        held[entry] = values[flat];
+      });
+      return;
+    }
     this.#value.f32.set(values);
     this.#clear();
+  }
+
+  /**
+   * Stores the parameter otherwise; values, mask and slots stay what they are. `csr` needs a layer that runs it and masked
+   * weights that are 0. Throws `LacunaError` when that is not so.
+   */
+  as(storage: "csr" | "masked"): this {
+    const now = this.storage;
+    if (storage === now || (storage === "masked" && now === "dense")) return this;
+    if (storage === "csr") {
+      this.#demandSparse();
+      const bits = this.bits();
+      this.#mask?.dispose();
+      this.#mask = undefined;
+      this.#compress(bits, null, "zero");
+    } else {
+      const bits = this.bits();
+      const wide = [this.#value, ...this.slots.values()].map((t) => this.#expand(t));
+      this.#sparse?.free();
+      this.#sparse = undefined;
+      this.#replace(this.shape, (t, k) => t.f32.set(wide[k]));
+      this.#mask = outside(() => new Tensor(this.shape, "u8"));
+      this.#mask.u8.set(bits);
+    }
+    return this;
+  }
+
+  #demandSparse(): void {
+    demand(this.storages.includes("csr"), () => ({
+      about: `parameter ${this.name}`,
+      expected: "a layer that runs sparse weights, such as a linear one",
+      got: this.role,
+      hint: "Leave it masked.",
+    }));
+    demand(this.off === "zero" && !this.view, () => ({
+      about: `parameter ${this.name}`,
+      expected: "masked weights that are 0, and no view",
+      got: this.view ? "a view" : `weights that are ${this.off}`,
+      hint: "Weights that are held or train on need their dense values; store it sparse when its mask is final.",
+    }));
+  }
+
+  /** New tensors for value and slots, filled by `fill(tensor, number)`; 0 is the value, then the slots in order. */
+  #replace(shape: Shape, fill: (t: Tensor, k: number) => void): void {
+    const before = this.#value;
+    this.#value = outside(() => zeros(shape));
+    fill(this.#value, 0);
+    before.dispose();
+    [...this.slots.entries()].forEach(([name, old], i) => {
+      const slot = outside(() => zeros(shape));
+      fill(slot, i + 1);
+      old.dispose();
+      this.slots.set(name, slot);
+    });
+  }
+
+  /**
+   * Goes over to a new index. `from` is the old one, null where values were dense; entries that were not there get
+   * `grown` and slots of 0.
+   */
+  #compress(bits: Uint8Array, from: SparseTraining | null, grown: Fill): void {
+    const [rows] = this.shape;
+    const next = new SparseTraining(bits, rows, this.numel / rows);
+    // Where each new entry comes from: a place in the old tensors, or -1.
+    const origin = new Int32Array(next.stored).fill(-1);
+    const flats = new Int32Array(next.stored);
+    if (from) {
+      const entries = new Int32Array(from.nonZeros);
+      const places = new Int32Array(from.nonZeros);
+      let n = 0;
+      from.forEach((entry, flat) => {
+        entries[n] = entry;
+        places[n++] = flat;
+      });
+      let at = 0;
+      next.forEach((entry, flat) => {
+        flats[entry] = flat;
+        while (at < n && places[at] < flat) at++;
+        if (at < n && places[at] === flat) origin[entry] = entries[at];
+      });
+    } else {
+      next.forEach((entry, flat) => {
+        origin[entry] = flat;
+      });
+    }
+    const fill = this.filler(grown);
+    const olds = [this.#value, ...this.slots.values()];
+    this.#replace([next.stored], (t, k) => {
+      const [to, old] = [t.f32, olds[k].f32];
+      next.forEach((entry) => {
+        if (origin[entry] >= 0) to[entry] = old[origin[entry]];
+        else if (k === 0) to[entry] = fill(flats[entry], 0);
+      });
+    });
+    from?.free();
+    this.#sparse = next;
   }
 
   /**
@@ -155,6 +304,11 @@ export class Param implements Parameter {
       got: String(bits.length),
       hint: "A mask belongs to the weight it was made for.",
     }));
+    if (this.#sparse) {
+      this.#compress(bits, this.#sparse, grown);
+      this.#kept = kept;
+      return;
+    }
     const before = this.#mask?.u8;
     if (before) {
       const fill = this.filler(grown);
@@ -197,6 +351,8 @@ export class Param implements Parameter {
   dispose(): void {
     this.#value.dispose();
     this.#mask?.dispose();
+    this.#sparse?.free();
+    this.#sparse = undefined;
     for (const s of this.slots.values()) s.dispose();
     this.slots.clear();
   }
@@ -211,6 +367,7 @@ export interface Effective {
 
 /** The weight as a layer must use it: the value, masked where that is needed, or the parameter's view. */
 export function effective(p: Param, t: Tick): Effective {
+  if (p.sparse) throw new Error(`parameter ${p.name} is stored sparse; its layer must run it so`);
   const { view } = p;
   if (view) {
     if (view.traced) {

@@ -9,6 +9,8 @@ import { prunedCount } from "./select.ts";
 
 /** One layer as a budget sees it. */
 export interface BudgetLayer extends LayerShape {
+  /** all axes, where there are more than two: [out, in, kh, kw] */
+  readonly shape?: readonly number[];
   /** units that may be pruned */
   readonly units: number;
 }
@@ -74,7 +76,7 @@ export function largestRemainder(wanted: readonly number[], total: number, caps:
  */
 export function keepCounts(
   budget: Budget,
-  layers: readonly LayerShape[],
+  layers: readonly Omit<BudgetLayer, "units">[],
   pattern: Pattern,
   sparsity: number,
   evidence?: ReadonlyMap<string, number>,

@@ -161,7 +161,11 @@ export function keepInRuns(scores: Float64Array, keep: number, of: number, bits:
 }
 
 /** Mean score of each unit of a unit row; ragged units average the members they have. */
-function unitScores(score: RowScore, shape: LayerShape, layout: Layout): (unitRow: number, into: Float64Array) => void {
+export function unitScores(
+  score: RowScore,
+  shape: LayerShape,
+  layout: Layout,
+): (unitRow: number, into: Float64Array) => void {
   const { height, width, unitColumns } = layout;
   if (height === 1 && width === 1) return score;
   const row = new Float64Array(shape.columns);

@@ -7,11 +7,15 @@ import { constant, fanInUniform, type Initialiser } from "../init.ts";
 import type { Mode, Net } from "../net.ts";
 import { addRow } from "../ops/elementwise.ts";
 import { linear } from "../ops/linear.ts";
+import { sparseLinear } from "../ops/sparse-linear.ts";
 import { effective, Param, type ParamOptions } from "../param.ts";
 
 /** x [.., in] W^T -> [.., out] for a weight [out, in] in any storage, counted in `nn/cost.ts`. */
 export function linearProduct(x: Tensor, weight: Param, mode: Mode): Tensor {
   const ran = counter(weight, x.size / weight.shape[1]);
+  if (weight.sparse) {
+    return sparseLinear(x, weight.value, weight.sparse, { ran, onDenseGradient: weight.onDenseGradient });
+  }
   const seen = effective(weight, mode.t);
   return linear(x, seen.weight, { backward: seen.backward, ran });
 }
@@ -27,7 +31,7 @@ export interface LinearLayerOptions extends ParamOptions {
 /** A layer `[.., in] -> [.., out]` with parameters `<name>.weight` and `<name>.bias`. */
 export function linearLayer(name: string, inputs: number, outputs: number, options: LinearLayerOptions): Net {
   const { seed, init = fanInUniform, bias = true, ...rest } = options;
-  const weight = new Param(`${name}.weight`, [outputs, inputs], init, seed, rest);
+  const weight = new Param(`${name}.weight`, [outputs, inputs], init, seed, { storages: ["csr"], ...rest });
   const shift = bias ? new Param(`${name}.bias`, [outputs], constant(0), seed) : undefined;
   return {
     params: shift ? [weight, shift] : [weight],

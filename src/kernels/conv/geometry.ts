@@ -40,9 +40,16 @@ export interface Planes {
 
 /** A vector of four may be read from any element on, and flat runs are rounded up to whole vectors. */
 const SLACK = 3;
-const upToFour = (n: number): number => Math.ceil(n / 4) * 4;
-const planeOf = (rows: number, columns: number, pitch: number): number =>
-  upToFour((rows - 1) * pitch + columns + SLACK);
+/** Elements of a cache line. */
+const LINE = 16;
+
+/** Larger planes take an odd number of cache lines: the same place in many channels then falls into different sets. */
+function planeOf(rows: number, columns: number, pitch: number): number {
+  const least = (rows - 1) * pitch + columns + SLACK;
+  if (least < 4 * LINE) return Math.ceil(least / 4) * 4;
+  const lines = Math.ceil(least / LINE);
+  return LINE * (lines + 1 - (lines % 2));
+}
 
 /** 1x1 without stride or padding: images can be read where they lie, as one row of H * W elements. */
 export const isPointwise = (s: ConvShape): boolean =>
@@ -54,6 +61,27 @@ export const isPointwise = (s: ConvShape): boolean =>
   s.left === 0 &&
   s.outHeight === s.height &&
   s.outWidth === s.width;
+
+/** A pointwise convolution as one over images of a single row. */
+export const flattened = (s: ConvShape): ConvShape => ({
+  ...s,
+  ...{ height: 1, width: s.height * s.width, outHeight: 1, outWidth: s.height * s.width },
+});
+
+/** Sets and ways of a usual first-level cache of 32 KiB, with a quarter left for other operands. */
+const [SETS, USABLE_WAYS] = [64, 6];
+
+/** Whether one place in each of `channels` planes of `size` elements, as they lie, falls into too few sets of a cache. */
+export function collides(channels: number, size: number): boolean {
+  if (size % LINE !== 0) return false;
+  let step = size / LINE;
+  let sets = SETS;
+  while (step % 2 === 0 && sets > 1) {
+    step /= 2;
+    sets /= 2;
+  }
+  return channels > sets * USABLE_WAYS;
+}
 
 export const isDepthwise = (s: ConvShape): boolean => s.groups === s.channels && s.outs === s.channels;
 
@@ -149,7 +177,7 @@ export function flatPlanes(s: ConvShape, pitch: number): Planes {
   };
 }
 
-/** Images as they lie, each channel one row. */
+/** Images of one row as they lie. */
 export const rawPlanes = (size: number): Planes => ({
   rows: 1,
   columns: size,
@@ -197,13 +225,12 @@ export function forwardProduct(s: ConvShape, p: Planes): Product {
       }
     }
   }
-  const flat = isPointwise(s) && p.rows === 1;
   return {
     terms,
     weights,
     start: 0,
-    rows: flat ? 1 : s.outHeight,
-    columns: flat ? s.outHeight * s.outWidth : s.outWidth,
+    rows: s.outHeight,
+    columns: s.outWidth,
     target: 0,
     targetRow: s.outWidth,
     targetColumn: 1,
@@ -215,12 +242,6 @@ export function inputProducts(s: ConvShape, p: Planes): Product[] {
   const area = s.kernelHeight * s.kernelWidth;
   const perGroup = s.channels / s.groups;
   const outs = s.outs / s.groups;
-  if (isPointwise(s) && p.rows === 1) {
-    const terms = Int32Array.from({ length: outs }, (_, o) => 4 * o * p.plane);
-    const weights = Int32Array.from({ length: outs }, (_, o) => 4 * o * perGroup);
-    const columns = s.height * s.width;
-    return [{ terms, weights, start: 0, rows: 1, columns, target: 0, targetRow: columns, targetColumn: 1 }];
-  }
   const products: Product[] = [];
   for (const y of phasesOf(s.height, s.kernelHeight, s.strideY, s.top)) {
     for (const x of phasesOf(s.width, s.kernelWidth, s.strideX, s.left)) {

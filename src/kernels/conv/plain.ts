@@ -1,4 +1,4 @@
-/** Convolutions in plain f64, straight from the definition: the slow twins of the kernels. Images [B, C, H, W]. */
+/** Convolutions and batch norm in plain f64, straight from the definition: the kernels' slow twins. Images [B, C, H, W]. */
 import type { ConvShape } from "./geometry.ts";
 
 type Numbers = ArrayLike<number>;
@@ -93,4 +93,71 @@ export function packWeights(
     }
   }
   return packed;
+}
+
+/** What lies in each channel of x [B, C, size]. */
+export const channelsOf = (x: Numbers, channels: number, size: number): number[][] => {
+  const out: number[][] = Array.from({ length: channels }, () => []);
+  for (let i = 0; i < x.length; i++) out[Math.floor(i / size) % channels].push(x[i]);
+  return out;
+};
+
+const sum = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0);
+
+/** Mean and variance (over all elements, not all but one) of each channel. */
+export function channelStatistics(x: Numbers, channels: number, size: number): { mean: number[]; variance: number[] } {
+  const all = channelsOf(x, channels, size);
+  const mean = all.map((v) => sum(v) / v.length);
+  return { mean, variance: all.map((v, c) => sum(v.map((a) => (a - mean[c]) ** 2)) / v.length) };
+}
+
+export interface ChannelNorm {
+  readonly gamma: Numbers;
+  readonly beta: Numbers;
+  readonly mean: Numbers;
+  readonly variance: Numbers;
+  readonly eps: number;
+  readonly relu: boolean;
+}
+
+/** y = (x - mean) / sqrt(variance + eps) gamma + beta, perhaps max(., 0) (Ioffe and Szegedy 2015). */
+export function channelNorm(x: Numbers, size: number, n: ChannelNorm): Float64Array {
+  const channels = n.gamma.length;
+  return Float64Array.from(x, (v, i) => {
+    const c = Math.floor(i / size) % channels;
+    const y = ((v - n.mean[c]) / Math.sqrt(n.variance[c] + n.eps)) * n.gamma[c] + n.beta[c];
+    return n.relu ? Math.max(0, y) : y;
+  });
+}
+
+/**
+ * Gradients; `fixed` where the statistics do not depend on x. `above` tells where relu let a value through (default: by
+ * its sign), so that a kernel's rounding can be followed.
+ */
+export function channelNormBackward(
+  x: Numbers,
+  dy: Numbers,
+  size: number,
+  n: ChannelNorm,
+  fixed: boolean,
+  above?: (index: number) => boolean,
+): { dx: Float64Array; dgamma: Float64Array; dbeta: Float64Array } {
+  const channels = n.gamma.length;
+  const y = channelNorm(x, size, n);
+  const at = (i: number): number => Math.floor(i / size) % channels;
+  const rstd = Array.from({ length: channels }, (_, c) => 1 / Math.sqrt(n.variance[c] + n.eps));
+  const g = Float64Array.from(dy, (d, i) => (n.relu && !(above ? above(i) : y[i] > 0) ? 0 : d));
+  const xhat = Float64Array.from(x, (v, i) => (v - n.mean[at(i)]) * rstd[at(i)]);
+  const [dgamma, dbeta] = [new Float64Array(channels), new Float64Array(channels)];
+  for (let i = 0; i < x.length; i++) {
+    dgamma[at(i)] += g[i] * xhat[i];
+    dbeta[at(i)] += g[i];
+  }
+  const count = x.length / channels;
+  const dx = g.map((v, i) => {
+    const c = at(i);
+    const centred = fixed ? v : v - dbeta[c] / count - (xhat[i] * dgamma[c]) / count;
+    return n.gamma[c] * rstd[c] * centred;
+  });
+  return { dx, dgamma, dbeta };
 }

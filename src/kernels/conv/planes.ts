@@ -37,7 +37,10 @@ const split = described(
     "0; plane, a multiple of 4, in elements; units are channels",
   (f) => {
     const { p } = f;
-    const [u, ry, rx, source, target, at, end, r, r1, i0, i1, s, count, step] = f.locals("i32", 14);
+    const [u, ry, rx, source, target, at, end, r, r1, i0, i1, s, count, step, sourceRow, targetRow] = f.locals(
+      "i32",
+      16,
+    );
     const v = f.local("v128");
     /** ceil(a / b) where a is positive, else 0 */
     const firstOf = (pad: Expr<"i32">, phase: Expr<"i32">, stride: Expr<"i32">): Expr<"i32"> =>
@@ -101,22 +104,27 @@ const split = described(
             i1.set(least(p.columns, endOf(p.width, p.left, rx, p.strideX))),
             r1.set(least(p.rows, endOf(p.height, p.top, ry, p.strideY))),
             r.set(firstOf(p.top, ry, p.strideY)),
+            targetRow.set(add(target, bytes(add(mul(r, p.pitch), i0)))),
+            sourceRow.set(
+              add(
+                source,
+                bytes(
+                  add(mul(sub(add(mul(r, p.strideY), ry), p.top), p.width), sub(add(mul(i0, p.strideX), rx), p.left)),
+                ),
+              ),
+            ),
+            i1.set(sub(i1, i0)),
             forRange(
               r,
               r,
               r1,
               1,
-              at.set(add(target, bytes(add(mul(r, p.pitch), i0)))),
-              s.set(
-                add(
-                  source,
-                  bytes(
-                    add(mul(sub(add(mul(r, p.strideY), ry), p.top), p.width), sub(add(mul(i0, p.strideX), rx), p.left)),
-                  ),
-                ),
-              ),
-              count.set(sub(i1, i0)),
+              at.set(targetRow),
+              s.set(sourceRow),
+              count.set(i1),
               copyRow,
+              targetRow.set(add(targetRow, bytes(p.pitch))),
+              sourceRow.set(add(sourceRow, bytes(mul(p.strideY, p.width)))),
             ),
             target.set(end),
           ),

@@ -71,6 +71,7 @@ function emit(m: ModuleBuilder, fused: boolean, tile: GradientTile): void {
     const ds = locals("i32", R);
     const qs = locals("i32", J);
     const offsets = locals("i32", J);
+    const outsAt = locals("i32", R);
     const [u, tiles, panels, term, panel, group, first, image, dyb, xb, left, at] = locals("i32", 12);
     const sum = local("f32");
     const [done, again] = [label("done"), label("again")];
@@ -109,6 +110,7 @@ function emit(m: ModuleBuilder, fused: boolean, tile: GradientTile): void {
         first.set(mul(remu(panel, panels), n(R))),
         // Beyond the last output or term the last one is computed again and not stored.
         ...offsets.map((o, j) => o.set(i32.load(add(p.terms, shl(least(add(term, n(j)), sub(p.k, n(1))), n(2)))))),
+        ...outsAt.map((o, r) => o.set(mul(least(add(first, n(r)), sub(p.outs, n(1))), p.dyChannel))),
         ...acc.flat().map((c) => c.set(v128.const32(0, 0, 0, 0))),
         dyb.set(add(p.dy, mul(mul(group, p.outs), p.dyChannel))),
         xb.set(add(p.x, mul(group, p.xGroup))),
@@ -117,7 +119,7 @@ function emit(m: ModuleBuilder, fused: boolean, tile: GradientTile): void {
           n(0),
           p.images,
           1,
-          ...ds.map((dp, r) => dp.set(add(dyb, mul(least(add(first, n(r)), sub(p.outs, n(1))), p.dyChannel)))),
+          ...ds.map((d, r) => d.set(add(dyb, outsAt[r]))),
           ...qs.map((q, j) => q.set(add(xb, offsets[j]))),
           left.set(p.vectors),
           block(

@@ -1,8 +1,9 @@
 /** Elementwise kernels and reductions. */
 import type { Kernel } from "../kernel.ts";
+import { dropoutKernel } from "./dropout.ts";
 import { pointwise } from "./pointwise.ts";
 import { reduce } from "./reduce.ts";
 import { rowsKernel } from "./rows.ts";
 
-export { pointwise, reduce, rowsKernel };
-export const pointwiseKernels: readonly Kernel[] = [pointwise, reduce, rowsKernel];
+export { dropoutKernel, pointwise, reduce, rowsKernel };
+export const pointwiseKernels: readonly Kernel[] = [pointwise, dropoutKernel, reduce, rowsKernel];

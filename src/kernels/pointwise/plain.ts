@@ -6,6 +6,8 @@ export const silu = (x: number): number => x * sigmoid(x);
 export const siluSlope = (x: number): number => sigmoid(x) * (1 + x * (1 - sigmoid(x)));
 export const relu = (x: number): number => Math.max(x, 0);
 export const reluSlope = (x: number): number => (x > 0 ? 1 : 0);
+export const relu6 = (x: number): number => Math.min(Math.max(x, 0), 6);
+export const relu6Slope = (x: number): number => (x > 0 && x < 6 ? 1 : 0);
 
 const GELU = Math.sqrt(2 / Math.PI);
 /** The tanh form of GELU (Hendrycks and Gimpel 2016). */

@@ -370,6 +370,10 @@ export const pointwise: Kernel = defineKernel({
     reluBackward: backward("x", "dx = dy where x > 0, else 0", (o, _, x, dy) =>
       o.choose(dy, o.value(0), o.gt(x, o.value(0))),
     ),
+    relu6: unary("out = min(max(x, 0), 6); NaN stays NaN", (o, f, x) => o.clamp(f, x, 0, 6), 4),
+    relu6Backward: backward("x", "dx = dy where 0 < x < 6, else 0", (o, _, x, dy) =>
+      o.choose(o.choose(dy, o.value(0), o.gt(x, o.value(0))), o.value(0), o.lt(x, o.value(6))),
+    ),
     gelu: unary("out = x / 2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", gelu, 2),
     geluBackward: backward("x", "dx = dy * gelu'(x), of the tanh form", (o, f, x, dy) => o.mul(dy, geluSlope(o, f, x))),
     tanh: unary("out = tanh(x)", tanhOf, 2),

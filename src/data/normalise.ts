@@ -23,20 +23,19 @@ export function standardiser(train: Examples, per: Normaliser["per"] = "all"): N
   }));
   const groups = groupsOf(train, per);
   const size = w / groups;
-  const sum = new Float64Array(groups);
-  for (let at = 0; at < train.x.length; at += w) {
-    for (let i = 0; i < w; i++) sum[Math.floor(i / size)] += train.x[at + i];
-  }
   const n = train.count * size;
-  const raw = sum.map((s) => s / n);
-  const square = new Float64Array(groups);
-  for (let at = 0; at < train.x.length; at += w) {
-    for (let i = 0; i < w; i++) {
-      const g = Math.floor(i / size);
-      const d = train.x[at + i] - raw[g];
-      square[g] += d * d;
+  /** Sum of f(value, group) for each group. */
+  const sums = (f: (value: number, group: number) => number): Float64Array => {
+    const out = new Float64Array(groups);
+    for (let at = 0, g = 0; at < train.x.length; at += size, g = g + 1 < groups ? g + 1 : 0) {
+      let sum = 0;
+      for (let i = at; i < at + size; i++) sum += f(train.x[i], g);
+      out[g] += sum;
     }
-  }
+    return out;
+  };
+  const raw = sums((v) => v).map((s) => s / n);
+  const square = sums((v, g) => (v - raw[g]) * (v - raw[g]));
   const std = square.map((s) => Math.sqrt(s / n) * train.scale || 1);
   return { per, mean: raw.map((m) => m * train.scale), std };
 }

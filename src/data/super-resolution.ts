@@ -19,7 +19,11 @@ export interface SrPair {
   readonly base: Plane;
 }
 
-const unit = (p: Plane): Plane => ({ ...p, values: p.values.map((v) => v / 255) });
+function unit(p: Plane): Plane {
+  const values = new Float32Array(p.values.length);
+  for (let i = 0; i < values.length; i++) values[i] = p.values[i] / 255;
+  return { ...p, values };
+}
 
 /** The luma of an image as a plane of 0..255, cut at the bottom and right to a multiple of `multiple`. */
 export function lumaPlane(image: Image, multiple = 1): Plane {

@@ -41,8 +41,14 @@ function impurity(counts: Int32Array, n: number): number {
   return n === 0 ? 0 : n - squares / n;
 }
 
-function grow(e: Examples, draws: Stream, drawn: number, minSplit: number): Tree {
+/** Values by feature, so that a scan over the examples of a node stays within one column. */
+function columnsOf(e: Examples): Float32Array[] {
   const w = widthOf(e);
+  return Array.from({ length: w }, (_, f) => Float32Array.from({ length: e.count }, (_, i) => e.x[i * w + f]));
+}
+
+function grow(e: Examples, columns: readonly Float32Array[], draws: Stream, drawn: number, minSplit: number): Tree {
+  const w = columns.length;
   const order = Int32Array.from({ length: e.count }, (_, i) => i);
   const tree: Tree = { feature: [], threshold: [], left: [], right: [], shares: [] };
   const features = Int32Array.from({ length: w }, (_, i) => i);
@@ -71,9 +77,11 @@ function grow(e: Examples, draws: Stream, drawn: number, minSplit: number): Tree
         const f = features[pick];
         features[pick] = features[left - 1];
         features[left - 1] = f;
-        let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
-        for (let i = from; i < to; i++) {
-          const v = e.x[order[i] * w + f];
+        const column = columns[f];
+        let min = column[order[from]];
+        let max = min;
+        for (let i = from + 1; i < to; i++) {
+          const v = column[order[i]];
           if (v < min) min = v;
           if (v > max) max = v;
         }
@@ -83,7 +91,7 @@ function grow(e: Examples, draws: Stream, drawn: number, minSplit: number): Tree
         low.fill(0);
         let below = 0;
         for (let i = from; i < to; i++) {
-          if (e.x[order[i] * w + f] <= cut) {
+          if (column[order[i]] <= cut) {
             low[e.y[order[i]]]++;
             below++;
           }
@@ -98,9 +106,10 @@ function grow(e: Examples, draws: Stream, drawn: number, minSplit: number): Tree
       tree.shares[node] = Float64Array.from(all, (c) => c / n);
       continue;
     }
+    const column = columns[feature];
     let middle = from;
     for (let i = from; i < to; i++) {
-      if (e.x[order[i] * w + feature] > threshold) continue;
+      if (column[order[i]] > threshold) continue;
       const t = order[i];
       order[i] = order[middle];
       order[middle++] = t;
@@ -124,10 +133,13 @@ export function extraTrees(e: Examples, options: ExtraTreesOptions): ExtraTrees 
     got: `${e.count} examples, ${trees} trees, ${features} features, ${minSplit}`,
     hint: "Check the options.",
   }));
+  const columns = columnsOf(e);
   return {
     classes: e.classes,
     width: w,
-    trees: Array.from({ length: trees }, (_, t) => grow(e, stream(seed, `extra-trees/${t}`), features, minSplit)),
+    trees: Array.from({ length: trees }, (_, t) =>
+      grow(e, columns, stream(seed, `extra-trees/${t}`), features, minSplit),
+    ),
   };
 }
 

@@ -53,9 +53,12 @@ export function nearest(train: Examples, test: Examples, k = 1): Int32Array {
           const p = products.f32;
           for (let s = s0; s < s1; s++) {
             const last = (s + 1) * k - 1;
-            for (let t = t0, at = (s - s0) * (t1 - t0); t < t1; t++, at++) {
-              const d = own[s - s0] - 2 * p[at] + sizes[t - t0];
-              if (!(d < distance[last])) continue;
+            const row = (s - s0) * (t1 - t0) - t0;
+            const mine = own[s - s0];
+            let worst = distance[last];
+            for (let t = t0; t < t1; t++) {
+              const d = mine - 2 * p[row + t] + sizes[t - t0];
+              if (!(d < worst)) continue;
               let place = last;
               for (; place > s * k && d < distance[place - 1]; place--) {
                 distance[place] = distance[place - 1];
@@ -63,6 +66,7 @@ export function nearest(train: Examples, test: Examples, k = 1): Int32Array {
               }
               distance[place] = d;
               found[place] = t;
+              worst = distance[last];
             }
           }
         });

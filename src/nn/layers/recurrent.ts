@@ -2,17 +2,19 @@
  * LSTM layers over `Param`s, alone and stacked, and the one place where a recurrent weight's storage decides what runs.
  */
 import type { Tensor } from "../../core/tensor.ts";
-import { countProduct } from "../cost.ts";
+import { counter } from "../cost.ts";
 import { type Initialiser, uniform } from "../init.ts";
 import type { Mode } from "../net.ts";
-import { denseFactor, type Factor } from "../ops/factor.ts";
+import { csrFactor, denseFactor, type Factor, type Ran } from "../ops/factor.ts";
 import { type CellState, type LstmResult, lstm } from "../ops/recurrent.ts";
 import { effective, Param, type ParamOptions } from "../param.ts";
 
 /** A weight in any storage as a recurrence multiplies with it, its products counted in `nn/cost.ts`. */
 export function factorOf(weight: Param, mode: Mode): Factor {
+  const ran: Ran = (product, rows, whole) => counter(weight, rows)(product, whole);
+  if (weight.sparse) return csrFactor(weight.value, weight.sparse, ran, weight.onDenseGradient);
   const seen = effective(weight, mode.t);
-  return denseFactor(seen.weight, seen.backward, (product, rows) => countProduct(weight, product, rows));
+  return denseFactor(seen.weight, seen.backward, ran);
 }
 
 export interface LstmLayer {
@@ -41,7 +43,8 @@ const forgetful =
  * The two weights are pruned apart; all four gates of one lie in one tensor: input, forget, candidate, output.
  */
 export function lstmLayer(name: string, inputs: number, units: number, options: LstmOptions): LstmLayer {
-  const { seed, init = uniform(1 / Math.sqrt(units)), ...rest } = options;
+  const { seed, init = uniform(1 / Math.sqrt(units)), ...shared } = options;
+  const rest: ParamOptions = { storages: ["csr"], ...shared };
   const input = new Param(`${name}.input`, [4 * units, inputs], init, seed, rest);
   const hidden = new Param(`${name}.hidden`, [4 * units, units], init, seed, rest);
   const bias = new Param(`${name}.bias`, [4 * units], forgetful(units), seed);

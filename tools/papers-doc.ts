@@ -49,7 +49,7 @@ function section(e: Listed, experiment: Experiment, record: PaperRecord | undefi
     "",
     `### ${paperNumber(e.paper)} ${e.method}${e.verdict ? `: ${e.verdict}` : ""}`,
     "",
-    `${arxiv(e)}. ${e.authors.replace(/\.$/, "")}${e.venue ? `, ${e.venue}` : ""}.`,
+    `${arxiv(e)}. ${e.authors}${e.venue ? `, ${e.venue}` : ""}.`,
     "",
     e.idea,
     "",

@@ -113,6 +113,7 @@ export type Verdict = "shown" | "partly" | "not shown";
 
 export interface PaperRecord {
   readonly paper: number;
+  /** its name in the catalogue */
   readonly method: string;
   /** package version */
   readonly version: string;
@@ -131,7 +132,7 @@ export interface PaperRecord {
   /** cells that ran side by side */
   readonly jobs: number;
   readonly minutesPromised: number;
-  /** largest resident size of a process that ran a cell */
+  /** largest resident size of a process that ran a cell, the engine's memory included */
   readonly peakBytes: number;
   /** why nothing was run, e.g. data that is missing */
   readonly skipped?: string;

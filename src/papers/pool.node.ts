@@ -73,7 +73,7 @@ export function openPool(): Pool {
 
   const start = (): Child => {
     // its standard output must not mix with ours, on which --json prints one value
-    const process_ = spawn(process.execPath, args, { stdio: ["ignore", process.stderr, process.stderr, "ipc"] });
+    const process_ = spawn(process.execPath, args, { stdio: ["ignore", 2, 2, "ipc"] });
     const child: Child = { process: process_, task: null };
     children.add(child);
     process_.on("message", (answer: Answer) => child.task?.answer(answer));

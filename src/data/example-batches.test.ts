@@ -117,6 +117,14 @@ describe("augmentation", () => {
     for (const s of shifts) expect(Math.abs(s - 2000 / 9)).toBeLessThan(4 * Math.sqrt(2000 / 9));
   });
 
+  it("draws anew in each epoch, for each example and each augmentation", () => {
+    const drawn = (place: number, epoch: number, from: number): string =>
+      Array.from({ length: 20 }, (_, i) => drawFor(1, place, epoch, from + i).below(0, 9)).join("");
+    const all = [drawn(0, 0, 0), drawn(0, 1, 0), drawn(0, 0, 20), drawn(1, 0, 0)];
+    expect(new Set(all).size).toBe(4);
+    expect(drawn(0, 1, 0)).toBe(all[1]);
+  });
+
   it("adds noise to a whole set, in units of values", () => {
     const e = pictures(300);
     const noisy = withNoise(e, 0.2, 5);

@@ -100,6 +100,8 @@ describe("calibration error", () => {
     expect(bins.map((b) => b.count)).toEqual([0, 0, 2, 2]);
     expect(bins[2].accuracy).toBe(0.5);
     expect(error).toBeCloseTo(0.5 * Math.abs(0.5 - 0.65) + 0.5 * Math.abs(1 - 0.95), 14);
+    // a confidence on an edge belongs to the bin below it
+    expect(calibrationError([0.75, 0.25, 0.5, 0.5], [0, 0], 4).bins.map((b) => b.count)).toEqual([0, 1, 1, 0]);
     expect(calibrationError([1, 0, 0, 1], [0, 1]).error).toBe(0);
     expect(calibrationError([1, 0, 0, 1], [1, 0]).error).toBe(1);
     expect(() => calibrationError([2, 0], [0])).toThrow(/expected probabilities, got 2/);

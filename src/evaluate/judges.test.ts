@@ -103,6 +103,21 @@ describe("extra trees", () => {
     expect(accuracy(treeShares(extraTrees(xor, { seed: 1, trees: 30 }), even), even.y)).toBeGreaterThan(0.97);
   });
 
+  it("take the best of the splits drawn: the feature that separates, where all are drawn", () => {
+    const noise = new Float32Array(200);
+    fillNormal(noise, 1, "second feature");
+    const rows = Array.from(noise, (z, i) => [z, 100 * (i % 2) + (i % 7)]);
+    const model = extraTrees(
+      points(
+        rows,
+        rows.map((_, i) => i % 2),
+      ),
+      { seed: 2, features: 2, trees: 10 },
+    );
+    // a threshold falls between the classes, 6 to 100, in nearly all draws from 0 to 106; noise never separates
+    expect(model.trees.map((t) => t.feature[0])).toEqual(new Array(10).fill(1));
+  });
+
   it("give the class shares where examples cannot be told apart", () => {
     const same = points([[1], [1], [1], [1]], [0, 0, 0, 1]);
     expect([...treeShares(extraTrees(same, { seed: 0, trees: 2 }), same).subarray(0, 2)]).toEqual([0.75, 0.25]);
@@ -144,10 +159,11 @@ describe("assignment", () => {
             Array.from({ length: n }, (_, at) => [...p.slice(0, at), n - 1, ...p.slice(at)]),
           );
     const draws = stream(3, "assign");
-    for (let trial = 0; trial < 40; trial++) {
+    for (let trial = 0; trial < 120; trial++) {
       const n = 1 + (trial % 6);
-      // small whole numbers, negative too: many ties
-      const cost = Float64Array.from({ length: n * n }, (_, i) => draws.below(trial * 100 + i, 9) - 4);
+      // whole numbers, negative too; small ones have many ties
+      const range = trial < 60 ? 9 : 1000;
+      const cost = Float64Array.from({ length: n * n }, (_, i) => draws.below(trial * 100 + i, range) - 4);
       const total = (p: ArrayLike<number>): number => Array.from(p).reduce((s, c, r) => s + cost[r * n + c], 0);
       const found = assign(cost, n);
       expect(new Set(found).size).toBe(n);

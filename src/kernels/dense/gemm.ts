@@ -2,8 +2,12 @@
  * Dense product C[M, N] = (or +=) A · B of packed f32 factors: A in panels of 4 rows, B in panels of 8 columns.
  *
  * A 4x8 tile of C stays in eight vectors while k runs. Sums over k are blocked by 256 and the blocks added in order, so
- * that a value of C has the same bits wherever the work is split. Blocking after Goto and van de Geijn (2008):
- * 256 steps of a B panel (8 KiB) stay in L1, 64 rows of A (64 KiB) in L2.
+ * that a value of C has the same bits wherever the work is split and in whatever order blocks are visited.
+ *
+ * Blocking after Goto and van de Geijn (2008), for a wide second-level cache: 64 rows of A (up to 512 KiB) stay there
+ * while the panels of B pass by one after the other, each read once and in the order of its addresses, in runs of 1024
+ * steps; the prefetcher follows that, and does not follow the 8 KiB pieces of an order by blocks of k. Ladder:
+ * `ladders.ts`.
  */
 
 import type { Comparison, Draw, Kernel, Sandbox } from "../kernel.ts";
@@ -12,6 +16,7 @@ import {
   br,
   brIf,
   type Expr,
+  type FunctionScope,
   f32x4,
   forRange,
   i32,
@@ -33,7 +38,10 @@ export const TILE_ROWS = 4;
 export const TILE_COLUMNS = 8;
 const K_BLOCK = 256;
 const BLOCK_PANELS = 64 / TILE_ROWS;
+/** Steps after which the next panel of B is taken up: 64 rows of A (512 KiB) stay in L2 meanwhile. */
+const K_CHUNK = 2048;
 const UNROLL = 4;
+const ZERO = v128.const32(0, 0, 0, 0);
 
 const { add, mul, lt, le, ge, gt, sub } = i32;
 const n = i32.const;
@@ -78,31 +86,68 @@ function tileSums(
   );
 }
 
-const tileParams = { a: "i32", b: "i32", left: "i32", c: "i32", ldc: "i32", onto: "i32" } as const;
+/** Steps of one call of a tile: a multiple of `K_BLOCK`. */
+const RUN = 1024;
+
+const tileParams = { a: "i32", b: "i32", steps: "i32", c: "i32", ldc: "i32", onto: "i32" } as const;
+
+interface Tile {
+  readonly acc: readonly (readonly Local<"v128">[])[];
+  /** a vector that is free between the sums */
+  readonly spare: Local<"v128">;
+  readonly c: Local<"i32">;
+  readonly onto: Local<"i32">;
+}
+
+/** The sums of `steps` steps in blocks of `K_BLOCK`, each written by `write` and then added to; `c` is moved by it. */
+function tileBody(
+  fused: boolean,
+  { p, local, locals }: FunctionScope<typeof tileParams, "void">,
+  write: (t: Tile) => Stmt,
+): Stmt {
+  const acc = Array.from({ length: TILE_ROWS }, () => locals("v128", 2));
+  const [b0, b1, av] = locals("v128", 3);
+  const [left, c] = locals("i32", 2);
+  const onto = local("i32");
+  const again = label("blocks");
+  return seq(
+    onto.set(p.onto),
+    loop(
+      again,
+      left.set(select(p.steps, n(K_BLOCK), le(p.steps, n(K_BLOCK)))),
+      p.steps.set(sub(p.steps, left)),
+      ...acc.flat().map((v) => v.set(ZERO)),
+      tileSums(fused, acc, p.a, p.b, left, b0, b1, av),
+      c.set(p.c),
+      write({ acc, spare: b0, c, onto }),
+      onto.set(n(1)),
+      // Full blocks leave the loop at the end of its last turn, before the pointers move.
+      p.a.set(add(p.a, n(UNROLL * 16))),
+      p.b.set(add(p.b, n(UNROLL * 32))),
+      brIf(again, gt(p.steps, n(0))),
+    ),
+  );
+}
 
 function emitFullTile(m: ModuleBuilder, fused: boolean) {
   return m.func(
     "tile",
     tileParams,
-    ({ p, locals }) => {
-      const acc = Array.from({ length: TILE_ROWS }, () => locals("v128", 2));
-      const [b0, b1, av] = locals("v128", 3);
-      const rows = (write: (c: Expr<"i32">, r: number) => Stmt): Stmt =>
-        seq(...acc.map((_, r) => seq(write(p.c, r), ...(r < TILE_ROWS - 1 ? [p.c.set(add(p.c, p.ldc))] : []))));
-      return [
-        tileSums(fused, acc, p.a, p.b, p.left, b0, b1, av),
-        when(
-          p.onto,
-          rows((c, r) =>
+    (scope) =>
+      tileBody(fused, scope, ({ acc, c, onto }) => {
+        const rows = (put: (r: number) => Stmt): Stmt =>
+          seq(...acc.map((_, r) => seq(put(r), ...(r < TILE_ROWS - 1 ? [c.set(add(c, scope.p.ldc))] : []))));
+        return when(
+          onto,
+          rows((r) =>
             seq(
               v128.store(c, f32x4.add(v128.load(c), acc[r][0])),
               v128.store(c, f32x4.add(v128.load(c, 16), acc[r][1]), 16),
             ),
           ),
-          rows((c, r) => seq(v128.store(c, acc[r][0]), v128.store(c, acc[r][1], 16))),
-        ),
-      ];
-    },
+          rows((r) => seq(v128.store(c, acc[r][0]), v128.store(c, acc[r][1], 16))),
+        );
+      }),
     "void",
     false,
   );
@@ -113,33 +158,30 @@ function emitEdgeTile(m: ModuleBuilder, fused: boolean) {
   return m.func(
     "edge",
     { ...tileParams, rows: "i32", columns: "i32" },
-    ({ p, locals }) => {
-      const acc = Array.from({ length: TILE_ROWS }, () => locals("v128", 2));
-      const [b0, b1, av] = locals("v128", 3);
-      const old = (r: number, j: number): Stmt => acc[r][j].set(f32x4.add(v128.load(p.c, 16 * j), acc[r][j]));
-      const lane = (r: number, j: number, l: number): Stmt => {
-        const at = 16 * j + 4 * l;
-        return when(
-          gt(p.columns, n(4 * j + l)),
-          seq(
-            // The loaded lane is added to lane 0's copy of the sum, so that the sum is one f32 addition as in a full tile.
-            b0.set(v128.shuffle32(acc[r][j], acc[r][j], [l, l, l, l])),
-            when(p.onto, b0.set(f32x4.add(v128.load32zero(p.c, at), b0))),
-            v128.store32(p.c, b0, at),
-          ),
-        );
-      };
-      const half = (r: number, j: number): Stmt =>
-        when(
-          ge(p.columns, n(4 * j + 4)),
-          seq(when(p.onto, old(r, j)), v128.store(p.c, acc[r][j], 16 * j)),
-          seq(...[0, 1, 2].map((l) => lane(r, j, l))),
-        );
-      return [
-        tileSums(fused, acc, p.a, p.b, p.left, b0, b1, av),
-        ...acc.map((_, r) => when(gt(p.rows, n(r)), seq(half(r, 0), half(r, 1), p.c.set(add(p.c, p.ldc))))),
-      ];
-    },
+    (scope) =>
+      tileBody(fused, scope, ({ acc, spare, c, onto }) => {
+        const { rows, columns, ldc } = scope.p;
+        const old = (r: number, j: number): Stmt => acc[r][j].set(f32x4.add(v128.load(c, 16 * j), acc[r][j]));
+        const lane = (r: number, j: number, l: number): Stmt => {
+          const at = 16 * j + 4 * l;
+          return when(
+            gt(columns, n(4 * j + l)),
+            seq(
+              // The loaded lane is added to lane 0's copy of the sum, so that the sum is one f32 addition as in a full tile.
+              spare.set(v128.shuffle32(acc[r][j], acc[r][j], [l, l, l, l])),
+              when(onto, spare.set(f32x4.add(v128.load32zero(c, at), spare))),
+              v128.store32(c, spare, at),
+            ),
+          );
+        };
+        const half = (r: number, j: number): Stmt =>
+          when(
+            ge(columns, n(4 * j + 4)),
+            seq(when(onto, old(r, j)), v128.store(c, acc[r][j], 16 * j)),
+            seq(...[0, 1, 2].map((l) => lane(r, j, l))),
+          );
+        return seq(...acc.map((_, r) => when(gt(rows, n(r)), seq(half(r, 0), half(r, 1), c.set(add(c, ldc))))));
+      }),
     "void",
     false,
   );
@@ -154,32 +196,44 @@ function emitGemm(m: ModuleBuilder, fused: boolean): void {
     "block",
     { ...shape, rowFrom: "i32", rowTo: "i32", columnFrom: "i32", columnTo: "i32" },
     ({ p, locals }) => {
-      const [i0, i1, i, j, k0, kb, pa, pb, pc, rows, columns, onto, aPanel, bPanel, ldcBytes] = locals("i32", 15);
+      const [i0, i1, i, j, kc, kEnd, k0, kb, pa, pb, pc] = locals("i32", 11);
+      const [rows, columns, onto, aPanel, bPanel, ldcBytes] = locals("i32", 6);
+      const upTo = (value: Expr<"i32">, most: Expr<"i32">): Expr<"i32"> => select(value, most, le(value, most));
+      const runs = label("runs");
+      const chunks = label("chunks");
+      const tiles = forRange(
+        i,
+        i0,
+        i1,
+        1,
+        rows.set(sub(p.m, mul(i, n(TILE_ROWS)))),
+        when(
+          i32.and(ge(rows, n(TILE_ROWS)), ge(columns, n(TILE_COLUMNS))),
+          tile.call(pa, pb, kb, pc, ldcBytes, onto),
+          edge.call(pa, pb, kb, pc, ldcBytes, onto, rows, columns),
+        ),
+        pa.set(add(pa, aPanel)),
+        pc.set(add(pc, mul(ldcBytes, n(TILE_ROWS)))),
+      );
       const panels = forRange(
         j,
         p.columnFrom,
         p.columnTo,
         1,
-        pb.set(add(p.b, add(mul(j, bPanel), mul(k0, n(4 * TILE_COLUMNS))))),
         columns.set(sub(p.n, mul(j, n(TILE_COLUMNS)))),
-        pa.set(add(p.a, add(mul(i0, aPanel), mul(k0, n(4 * TILE_ROWS))))),
-        pc.set(add(p.c, add(mul(mul(i0, n(TILE_ROWS)), ldcBytes), mul(j, n(4 * TILE_COLUMNS))))),
-        forRange(
-          i,
-          i0,
-          i1,
-          1,
-          rows.set(sub(p.m, mul(i, n(TILE_ROWS)))),
-          when(
-            i32.and(ge(rows, n(TILE_ROWS)), ge(columns, n(TILE_COLUMNS))),
-            tile.call(pa, pb, kb, pc, ldcBytes, onto),
-            edge.call(pa, pb, kb, pc, ldcBytes, onto, rows, columns),
-          ),
-          pa.set(add(pa, aPanel)),
-          pc.set(add(pc, mul(ldcBytes, n(TILE_ROWS)))),
+        k0.set(kc),
+        loop(
+          runs,
+          kb.set(upTo(sub(kEnd, k0), n(RUN))),
+          onto.set(i32.or(p.onto, gt(k0, n(0)))),
+          pa.set(add(p.a, add(mul(i0, aPanel), mul(k0, n(4 * TILE_ROWS))))),
+          pb.set(add(p.b, add(mul(j, bPanel), mul(k0, n(4 * TILE_COLUMNS))))),
+          pc.set(add(p.c, add(mul(mul(i0, n(TILE_ROWS)), ldcBytes), mul(j, n(4 * TILE_COLUMNS))))),
+          tiles,
+          k0.set(add(k0, n(RUN))),
+          brIf(runs, lt(k0, kEnd)),
         ),
       );
-      const again = label("again");
       return [
         aPanel.set(mul(p.k, n(4 * TILE_ROWS))),
         bPanel.set(mul(p.k, n(4 * TILE_COLUMNS))),
@@ -187,19 +241,10 @@ function emitGemm(m: ModuleBuilder, fused: boolean): void {
         i0.set(p.rowFrom),
         whileLoop(
           lt(i0, p.rowTo),
-          i1.set(add(i0, n(BLOCK_PANELS))),
-          i1.set(select(p.rowTo, i1, le(p.rowTo, i1))),
-          k0.set(n(0)),
-          onto.set(p.onto),
-          loop(
-            again,
-            kb.set(sub(p.k, k0)),
-            kb.set(select(kb, n(K_BLOCK), le(kb, n(K_BLOCK)))),
-            panels,
-            onto.set(n(1)),
-            k0.set(add(k0, n(K_BLOCK))),
-            brIf(again, lt(k0, p.k)),
-          ),
+          i1.set(upTo(add(i0, n(BLOCK_PANELS)), p.rowTo)),
+          kc.set(n(0)),
+          // Once at least, since an empty sum is written, too.
+          loop(chunks, kEnd.set(upTo(add(kc, n(K_CHUNK)), p.k)), panels, kc.set(kEnd), brIf(chunks, lt(kc, p.k))),
           i0.set(i1),
         ),
       ];
@@ -314,5 +359,6 @@ export const gemmF32: Kernel = {
     { name: "small shapes", run: trial(21, 11) },
     { name: "several k blocks", run: trial(9, 530) },
     { name: "several row blocks", run: trial(140, 5) },
+    { name: "several runs and chunks of k", run: trial(5, 2 * K_CHUNK + 300) },
   ],
 };

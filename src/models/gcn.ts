@@ -8,6 +8,7 @@ import { constant, xavierUniform } from "../nn/init.ts";
 import { linearProduct } from "../nn/layers/linear.ts";
 import type { Net } from "../nn/net.ts";
 import { relu } from "../nn/ops/activation.ts";
+import { dropout } from "../nn/ops/dropout.ts";
 import { addRow } from "../nn/ops/elementwise.ts";
 import { propagate } from "../nn/ops/graph.ts";
 import { type Off, Param } from "../nn/param.ts";
@@ -18,11 +19,14 @@ export interface GcnOptions {
   /** see `normalisedAdjacency`; it stays the caller's */
   readonly graph: SparseGraph;
   readonly seed: number;
+  /** rate on the features that go into each layer; default 0 */
+  readonly dropout?: number;
+  /** what a masked weight is; default "zero" */
   readonly off?: Off;
 }
 
 /** Features [N, D] -> logits [N, C]; parameters `gcn.<l>.weight` [out, in] and `gcn.<l>.bias`, the last of role "head". */
-export function gcn({ widths, graph, seed, off = "zero" }: GcnOptions): Net {
+export function gcn({ widths, graph, seed, dropout: rate = 0, off = "zero" }: GcnOptions): Net {
   demand(widths.length >= 2 && graph.rows === graph.columns, () => ({
     about: "graph convolutional network",
     expected: "at least two widths and a square graph",
@@ -31,7 +35,7 @@ export function gcn({ widths, graph, seed, off = "zero" }: GcnOptions): Net {
   }));
   const layers = widths.slice(1).map((out, l) => {
     const role = l === widths.length - 2 ? "head" : "weight";
-    const shared = { role, off, uses: graph.rows } as const;
+    const shared = { role, off, uses: graph.rows, storages: ["csr"] } as const;
     return {
       weight: new Param(`gcn.${l}.weight`, [out, widths[l]], xavierUniform, seed, shared),
       bias: new Param(`gcn.${l}.bias`, [out], constant(0), seed),
@@ -42,7 +46,8 @@ export function gcn({ widths, graph, seed, off = "zero" }: GcnOptions): Net {
     forward: (x, mode) =>
       layers.reduce((y, { weight, bias }, l) => {
         // Features shrink before they travel.
-        const z = addRow(propagate(graph, linearProduct(y, weight, mode)), bias.value);
+        const narrow = linearProduct(dropout(y, rate, `gcn.${l}`, mode), weight, mode);
+        const z = addRow(propagate(graph, narrow), bias.value);
         return l < layers.length - 1 ? relu(z) : z;
       }, x),
   };

@@ -100,6 +100,22 @@ test("a held mask is what a weight of zeros there would be, and those weights do
   disposeNet(twin);
 });
 
+test("dropout acts while training only, on what goes from layer to layer: another draw at each step, none when evaluated", () => {
+  const [net, noisy] = [0, 0.4].map((dropout) => lstmLanguageModel({ ...small, dropout }));
+  const x = ids([3, 1, 4, 1, 5, 2, 6, 0], 2);
+  const at = (step: number): Mode => ({ train: true, t: { step, steps: 9 }, seed: 1 });
+  const quiet = net.forward(x, EVALUATE).toArray();
+  expect(noisy.forward(x, EVALUATE).toArray()).toEqual(quiet);
+  const first = noisy.forward(x, at(0)).toArray();
+  expect(first).not.toEqual(quiet);
+  expect(noisy.forward(x, at(0)).toArray()).toEqual(first);
+  expect(noisy.forward(x, at(1)).toArray()).not.toEqual(first);
+  const targets = tensor(Int32Array.from([1, 4, 1, 5, 2, 6, 0, 3]));
+  checkGradients(valuesOf(noisy).slice(0, 3), () => crossEntropy(noisy.forward(x, at(2)), targets), 2e-3);
+  disposeNet(net);
+  disposeNet(noisy);
+});
+
 test("learns a text whose next letter needs the letter before last", () => {
   const net = lstmLanguageModel({ vocabulary: 3, embedding: 8, units: 24, layers: 2, seed: 1 });
   // After a 0 comes 1 or 2 in turn: the last letter alone leaves ln 2 / 2 open.

@@ -1,13 +1,14 @@
 /**
  * A language model of stacked LSTM layers: embedding, layers, a linear head over the vocabulary (characters or bytes).
  * Text is read in windows; the state may be carried from one window to the next, and no gradient goes back through it
- * (truncated back-propagation). Tables are not tied.
+ * (truncated back-propagation). Tables are not tied. Dropout as Zaremba et al. 2014 place it.
  */
 import { type Tensor, tensor } from "../core/tensor.ts";
 import { embeddingLayer } from "../nn/layers/embedding.ts";
 import { linearLayer } from "../nn/layers/linear.ts";
 import { lstmStack } from "../nn/layers/recurrent.ts";
 import type { Mode, Net } from "../nn/net.ts";
+import { dropout } from "../nn/ops/dropout.ts";
 import type { CellState } from "../nn/ops/recurrent.ts";
 import { swapRows } from "../nn/ops/rows.ts";
 import type { Off } from "../nn/param.ts";
@@ -20,6 +21,8 @@ export interface LstmModelOptions {
   readonly units: number;
   readonly layers: number;
   readonly seed: number;
+  /** rate on what goes from layer to layer, embedding and head included, never from step to step; default 0 */
+  readonly dropout?: number;
   /** what a masked weight is; default "zero" */
   readonly off?: Off;
 }
@@ -47,13 +50,15 @@ export function timeMajor(ids: Tensor): Tensor {
 }
 
 export function lstmLanguageModel(options: LstmModelOptions): LstmLanguageModel {
-  const { vocabulary, units, seed, off = "zero" } = options;
+  const { vocabulary, units, seed, dropout: rate = 0, off = "zero" } = options;
   const table = embeddingLayer("embedding", vocabulary, options.embedding, { seed, off });
-  const stack = lstmStack("lstm", options.embedding, units, options.layers, { seed, off });
+  const between = (y: Tensor, layer: number, mode: Mode): Tensor => dropout(y, rate, `lstm.${layer}`, mode);
+  const stack = lstmStack("lstm", options.embedding, units, options.layers, { seed, off, between });
   const head = linearLayer("head", units, vocabulary, { seed, off, role: "head" });
   const run = (ids: Tensor, mode: Mode, state?: readonly CellState[]): LanguageModelResult => {
     const [batch, steps] = ids.shape;
-    const { output, last } = stack.run(table.forward(timeMajor(ids), mode), batch, mode, state);
+    const x = dropout(table.forward(timeMajor(ids), mode), rate, "embedding", mode);
+    const { output, last } = stack.run(x, batch, mode, state);
     return { logits: head.forward(swapRows(output, steps, batch), mode), last };
   };
   return {

@@ -15,6 +15,7 @@ import { lstmStack } from "../nn/layers/recurrent.ts";
 import { EVALUATE, type Mode, type Net } from "../nn/net.ts";
 import { tanh } from "../nn/ops/activation.ts";
 import { dotAttention } from "../nn/ops/dot-attention.ts";
+import { dropout } from "../nn/ops/dropout.ts";
 import { add } from "../nn/ops/elementwise.ts";
 import type { CellState } from "../nn/ops/recurrent.ts";
 import { swapRows } from "../nn/ops/rows.ts";
@@ -32,6 +33,9 @@ export interface Seq2SeqOptions {
   /** source tokens in front of the decoder's inputs in the ids that `forward` takes */
   readonly sourceLength: number;
   readonly seed: number;
+  /** rate on what goes from layer to layer, never from step to step; default 0 */
+  readonly dropout?: number;
+  /** what a masked weight is; default "zero" */
   readonly off?: Off;
 }
 
@@ -63,24 +67,41 @@ interface Encoded {
 }
 
 export function seq2seq(options: Seq2SeqOptions): Seq2Seq {
-  const { embedding, units, layers = 1, sourceLength, seed, off = "zero" } = options;
+  const { embedding, units, layers = 1, sourceLength, seed, dropout: rate = 0, off = "zero" } = options;
   const vocabulary = options.targetVocabulary;
   const shared = { seed, off };
   const source = embeddingLayer("source", options.sourceVocabulary, embedding, shared);
-  const encoder = lstmStack("encoder", embedding, units, layers, { ...shared, uses: sourceLength });
+  const between =
+    (side: string) =>
+    (y: Tensor, layer: number, mode: Mode): Tensor =>
+      dropout(y, rate, `${side}.${layer}`, mode);
+  const encoder = lstmStack("encoder", embedding, units, layers, {
+    ...shared,
+    uses: sourceLength,
+    between: between("encoder"),
+  });
   const target = embeddingLayer("target", vocabulary, embedding, shared);
-  const decoder = lstmStack("decoder", embedding, units, layers, shared);
+  const decoder = lstmStack("decoder", embedding, units, layers, { ...shared, between: between("decoder") });
   const ofContext = linearLayer("combine.context", units, units, { ...shared, bias: false });
   const ofOutput = linearLayer("combine.output", units, units, { ...shared, bias: false });
   const head = linearLayer("head", units, vocabulary, { ...shared, role: "head" });
 
   const encode = (ids: Tensor, mode: Mode): Encoded => {
-    const { output, last } = encoder.run(source.forward(timeMajor(ids), mode), ids.shape[0], mode);
+    const { output, last } = encoder.run(
+      dropout(source.forward(timeMajor(ids), mode), rate, "source", mode),
+      ids.shape[0],
+      mode,
+    );
     return { memory: output, last };
   };
   /** ids time-major [T * B] -> [T * B, H] and the state afterwards */
   const decode = (ids: Tensor, batch: number, seen: Encoded, mode: Mode, lengths?: ArrayLike<number>): Encoded => {
-    const { output, last } = decoder.run(target.forward(ids, mode), batch, mode, seen.last);
+    const { output, last } = decoder.run(
+      dropout(target.forward(ids, mode), rate, "target", mode),
+      batch,
+      mode,
+      seen.last,
+    );
     const context = dotAttention(output, seen.memory, batch, lengths);
     return { memory: tanh(add(ofContext.forward(context, mode), ofOutput.forward(output, mode))), last };
   };

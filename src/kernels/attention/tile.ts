@@ -41,6 +41,9 @@ export const prefillScratchBytes = (S: number, E: number): number => LANE_BYTES 
 /** Bytes of scratch a unit of `attention-prefill-f32`'s `backward` needs, for T tokens and head width E. */
 export const backwardScratchBytes = (T: number, E: number): number => LANE_BYTES * (2 * E + 2 * keyRows(T) + 2);
 
+/** Bytes of scratch `attention-sparse-f32`'s `attend` needs for all its lists together, none longer than `most`. */
+export const sparseScratchBytes = (most: number, H: number): number => 4 * H * (keyRows(most) + 2);
+
 /** Bytes of scratch `attention-decode-f32`'s `forward` needs for all its units together. */
 export const decodeScratchBytes = (length: number, H: number): number => 4 * H * (keyRows(length) + 1);
 

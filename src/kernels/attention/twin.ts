@@ -93,3 +93,62 @@ export function attentionBackwardTwin(shape: AttentionShape, q: Numbers, k: Numb
   }
   return { dq, dk, dv, delta };
 }
+
+export interface ListedShape {
+  readonly H: number;
+  readonly K: number;
+  /** lists; list l serves the heads l*H/L and after */
+  readonly L: number;
+  readonly E: number;
+  readonly capacity: number;
+  readonly scale: number;
+}
+
+/** Attention of one token, q [H*E], over the rows of caches [K][capacity][E] that each list names: out [H*E]. */
+export function listedTwin(
+  shape: ListedShape,
+  q: Numbers,
+  k: Numbers,
+  v: Numbers,
+  lists: readonly (readonly number[])[],
+) {
+  const { H, K, L, E, capacity, scale } = shape;
+  const out = new Float64Array(H * E);
+  for (let h = 0; h < H; h++) {
+    const list = lists[Math.floor(h / (H / L))];
+    const rowAt = (t: number): number => (Math.floor(h / (H / K)) * capacity + t) * E;
+    const scores = list.map((t) => {
+      let sum = 0;
+      for (let e = 0; e < E; e++) sum += q[h * E + e] * k[rowAt(t) + e] * scale;
+      return sum;
+    });
+    const max = Math.max(...scores);
+    const sum = scores.reduce((a, s) => a + Math.exp(s - max), 0);
+    list.forEach((t, i) => {
+      for (let e = 0; e < E; e++) out[h * E + e] += (Math.exp(scores[i] - max) / sum) * v[rowAt(t) + e];
+    });
+  }
+  return out;
+}
+
+/** scores [L][length]: over the heads and the channels (i32 [L][C]) of a list, the sum of query times key. */
+export function rankTwin(
+  { H, K, L, E, capacity }: Omit<ListedShape, "scale">,
+  q: Numbers,
+  k: Numbers,
+  channels: Int32Array,
+  length: number,
+) {
+  const C = channels.length / L;
+  const scores = new Float64Array(L * length);
+  for (let l = 0; l < L; l++) {
+    for (let t = 0; t < length; t++) {
+      for (let h = (l * H) / L; h < ((l + 1) * H) / L; h++) {
+        for (const e of channels.subarray(l * C, (l + 1) * C)) {
+          scores[l * length + t] += q[h * E + e] * k[(Math.floor(h / (H / K)) * capacity + t) * E + e];
+        }
+      }
+    }
+  }
+  return scores;
+}

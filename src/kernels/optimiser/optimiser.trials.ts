@@ -49,9 +49,8 @@ const adamTrial = (form: Form, coupled: boolean): Trial => ({
     const [pg, pm] = [box.put(g), box.put(mask)];
     const s = settings;
     const numbers = [s.lr, s.beta1, s.beta2, s.eps, s.decay, s.correction1, s.correction2, s.gradScale];
-    const after = Array.from(p, (x, i) =>
-      mask[i] ? plain.adamw(x, g[i], m[i], v[i], settings) : [held ? x : 0, 0, 0],
-    );
+    const twin = coupled ? plain.adam : plain.adamw;
+    const after = Array.from(p, (x, i) => (mask[i] ? twin(x, g[i], m[i], v[i], settings) : [held ? x : 0, 0, 0]));
     const take = (k: number): number[] => after.map((a) => a[k]);
     const pull = (i: number): number => (coupled ? s.decay * Math.abs(p[i]) : 0);
     const first = (i: number): number => Math.abs(m[i]) + Math.abs(g[i]) + pull(i);

@@ -3,9 +3,13 @@
  * copy of values from one stream's order to another's.
  *
  * Both activations come in the panels of `panels.ts`, 16 tokens wide; dY's lanes beyond the last token must be 0
- * (`clearTail`). Eight vectors of dY (one row, two panels) stay in registers while the row's columns stream by, four
- * entries a turn; four accumulators are summed across by one 4x4 transpose. Rows are padded to four entries, so there is
- * no remainder; the padding gets 0.
+ * (`clearTail`). A panel's four vectors of dY stay in registers while the row's columns stream by, four entries a turn;
+ * four accumulators are summed across by one 4x4 transpose. Rows are padded to four entries, so there is no remainder; the
+ * padding gets 0.
+ *
+ * Ladder, one thread, 1024x1024 at 95 %, 128 tokens, where SpMM does 29 GFLOP/s: two panels at once (eight vectors) 21
+ * whatever the order of its steps, as their columns miss the first cache twice as often; one panel 27, with or without
+ * exits between entries, entries interleaved or not; a function call for each row instead of one for all rows 20.
  */
 
 import type { Comparison, EmitOptions, Kernel, Trial } from "../kernel.ts";
@@ -22,7 +26,6 @@ import {
   ModuleBuilder,
   madd,
   type Stmt,
-  seq,
   v128,
   when,
 } from "../wasm/asm.ts";
@@ -30,8 +33,6 @@ import { add, at, c, min, names, range } from "./panels.ts";
 import { csrStream, evenCuts, GROUP } from "./streams.ts";
 
 const WIDTH = 16;
-/** Bytes of one column of a full panel. */
-const COLUMN = 4 * WIDTH;
 const SDDMM = [
   "starts",
   "ends",
@@ -47,58 +48,58 @@ const SDDMM = [
   "to",
 ] as const;
 
-/**
- * One row's entries against `vectors` vectors of tokens; 8 vectors lie in two panels, `next` bytes apart in X. Entries
- * run from `col` to `end` (byte addresses of 16-bit columns); `onto`: add to what is there.
- */
-function addStrip(m: ModuleBuilder, vectors: 1 | 2 | 3 | 4 | 8, fused: boolean): FnRef<"void"> {
-  const params = ["col", "end", "g", "x", "next", "dy", "dyNext", "onto", "never"];
+/** Rows `first` .. `last` against a panel of `vectors` vectors of tokens. `onto`: add to what is there. */
+function addStrip(m: ModuleBuilder, vectors: number, fused: boolean): FnRef<"void"> {
+  const params = ["starts", "columns", "g", "x", "dy", "first", "last", "onto", "never"];
   return m.func(
     `strip${4 * vectors}`,
     names(params),
     (f) => {
-      const { col, end, g, x, next, dy, dyNext, onto, never } = f.p;
+      const { starts, columns, x, dy, first, last, onto, never } = f.p;
       const d = f.locals("v128", vectors);
       const acc = f.locals("v128", 4);
-      const t = f.locals("v128", 4);
-      const [p] = f.locals("i32", 1);
+      const [t0, t1] = f.locals("v128", 2);
+      const [p, r, g, col, end] = f.locals("i32", 5);
       const again = label("entries");
-      const out = label("out");
-      const perPanel = Math.min(vectors, 4);
-      const column = (e: number): Expr<"i32"> => {
-        const index = i32.load16u(col, 2 * e);
-        return vectors === 3 ? add(x, i32.mul(index, c(16 * vectors))) : at(x, index, 4 + Math.log2(perPanel));
-      };
-      const term = (e: number, v: number): Stmt => {
-        const product = v128.load(p, 16 * (v % 4));
-        return acc[e].set(v === 0 ? f32x4.mul(d[v], product) : madd(fused, d[v], product, acc[e]));
-      };
+      const done = label("row");
       const entry = (e: number): Stmt[] => [
-        p.set(column(e)),
-        ...range(perPanel).map((v) => term(e, v)),
-        ...(vectors === 8 ? [p.set(add(p, next)), ...range(4).map((v) => term(e, 4 + v))] : []),
-        brIf(out, never),
+        p.set(add(x, i32.mul(i32.load16u(col, 2 * e), c(16 * vectors)))),
+        ...d.map((v, i) => {
+          const xs = v128.load(p, 16 * i);
+          return acc[e].set(i === 0 ? f32x4.mul(v, xs) : madd(fused, v, xs, acc[e]));
+        }),
+        brIf(done, never),
       ];
+      /** lanes [a0 + a2, b0 + b2, a1 + a3, b1 + b3] */
+      const halves = (a: Expr<"v128">, b: Expr<"v128">): Expr<"v128"> =>
+        f32x4.add(v128.shuffle32(a, b, [0, 4, 1, 5]), v128.shuffle32(a, b, [2, 6, 3, 7]));
       return [
-        ...d.map((v, i) => v.set(v128.load(i < 4 ? dy : dyNext, 16 * (i % 4)))),
-        block(
-          out,
-          brIf(out, i32.geu(col, end)),
-          loop(
-            again,
-            ...range(4).flatMap(entry),
-            t[0].set(v128.shuffle32(acc[0], acc[1], [0, 4, 1, 5])),
-            t[1].set(v128.shuffle32(acc[0], acc[1], [2, 6, 3, 7])),
-            t[2].set(v128.shuffle32(acc[2], acc[3], [0, 4, 1, 5])),
-            t[3].set(v128.shuffle32(acc[2], acc[3], [2, 6, 3, 7])),
-            t[0].set(f32x4.add(t[0], t[1])),
-            t[2].set(f32x4.add(t[2], t[3])),
-            t[0].set(f32x4.add(v128.shuffle32(t[0], t[2], [0, 1, 4, 5]), v128.shuffle32(t[0], t[2], [2, 3, 6, 7]))),
-            when(onto, t[0].set(f32x4.add(t[0], v128.load(g)))),
-            v128.store(g, t[0]),
-            g.set(add(g, c(16))),
-            col.set(add(col, c(8))),
-            brIf(again, i32.ltu(col, end)),
+        dy.set(add(dy, i32.mul(first, c(16 * vectors)))),
+        forRange(
+          r,
+          first,
+          last,
+          1,
+          col.set(at(columns, i32.load(at(starts, r, 2)), 1)),
+          end.set(at(columns, i32.load(at(starts, r, 2), 4), 1)),
+          g.set(at(f.p.g, i32.load(at(starts, r, 2)), 2)),
+          ...d.map((v, i) => v.set(v128.load(dy, 16 * i))),
+          dy.set(add(dy, c(16 * vectors))),
+          block(
+            done,
+            brIf(done, i32.eq(col, end)),
+            loop(
+              again,
+              ...range(4).flatMap(entry),
+              t0.set(halves(acc[0], acc[1])),
+              t1.set(halves(acc[2], acc[3])),
+              t0.set(f32x4.add(v128.shuffle32(t0, t1, [0, 1, 4, 5]), v128.shuffle32(t0, t1, [2, 3, 6, 7]))),
+              when(onto, t0.set(f32x4.add(t0, v128.load(g)))),
+              v128.store(g, t0),
+              g.set(add(g, c(16))),
+              col.set(add(col, c(8))),
+              brIf(again, i32.ne(col, end)),
+            ),
           ),
         ),
       ];
@@ -110,65 +111,22 @@ function addStrip(m: ModuleBuilder, vectors: 1 | 2 | 3 | 4 | 8, fused: boolean):
 
 function emit({ shared, fused }: EmitOptions): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder({ shared });
-  const [s1, s2, s3, s4, s8] = ([1, 2, 3, 4, 8] as const).map((v) => addStrip(m, v, fused));
+  const strips = range(WIDTH / 4).map((i) => addStrip(m, i + 1, fused));
   m.func("rows", names(SDDMM), (f) => {
     const { starts, ends, columns, g, packedX, packedDy, T, out, cuts, from, to } = f.p;
     const width = f.p.in;
-    const [first, last, r, token, left, x, dy, start, end, e, wide] = f.locals("i32", 11);
-    const rows = (strip: FnRef<"void">, bytes: Expr<"i32">, next: Expr<"i32">, dyNext: Expr<"i32">): Stmt =>
-      forRange(
-        r,
-        first,
-        last,
-        1,
-        start.set(i32.load(at(starts, r, 2))),
-        end.set(i32.load(at(starts, r, 2), 4)),
-        strip.call(
-          at(columns, start, 1),
-          at(columns, end, 1),
-          at(g, start, 2),
-          x,
-          next,
-          add(dy, i32.mul(r, bytes)),
-          add(dyNext, i32.mul(r, bytes)),
-          token,
-          c(0),
-        ),
-      );
+    const [first, last, r, token, e] = f.locals("i32", 5);
     const panel = (packed: Expr<"i32">, lines: Expr<"i32">): Expr<"i32"> =>
       add(packed, i32.shl(i32.mul(token, lines), c(2)));
-    const again = label("tokens");
+    const choose = (i: number): Stmt => {
+      const x = panel(packedX, width);
+      const run = strips[i].call(starts, columns, g, x, panel(packedDy, out), first, last, token, c(0));
+      return i === 0 ? run : when(i32.gt(i32.sub(T, token), c(4 * i)), run, choose(i - 1));
+    };
     return [
       first.set(i32.shl(i32.load(at(cuts, from, 2)), c(2))),
       last.set(min(out, i32.shl(i32.load(at(cuts, to, 2)), c(2)))),
-      token.set(c(0)),
-      loop(
-        again,
-        left.set(i32.sub(T, token)),
-        x.set(panel(packedX, width)),
-        dy.set(panel(packedDy, out)),
-        wide.set(i32.shl(min(c(WIDTH), i32.and(add(left, c(3)), c(-4))), c(2))),
-        when(
-          i32.ge(left, c(2 * WIDTH)),
-          seq(
-            rows(s8, c(COLUMN), i32.shl(width, c(6)), add(dy, i32.shl(out, c(6)))),
-            token.set(add(token, c(2 * WIDTH))),
-          ),
-          seq(
-            when(
-              i32.gt(left, c(12)),
-              rows(s4, wide, c(0), dy),
-              when(
-                i32.gt(left, c(8)),
-                rows(s3, wide, c(0), dy),
-                when(i32.gt(left, c(4)), rows(s2, wide, c(0), dy), rows(s1, wide, c(0), dy)),
-              ),
-            ),
-            token.set(add(token, c(WIDTH))),
-          ),
-        ),
-        brIf(again, i32.lt(token, T)),
-      ),
+      forRange(token, c(0), T, WIDTH, choose(strips.length - 1)),
       forRange(
         r,
         first,

@@ -17,7 +17,7 @@ import { CONV_GROUP, groupBias, packConv, packDepthwise } from "../kernels/convn
 import { planeStride } from "../kernels/convnet/planes.ts";
 import { poolPlanes } from "../kernels/convnet/pool.ts";
 import { CONV1X1 } from "../kernels/convnet/sparse.ts";
-import { planeStream, tileVectors } from "../kernels/convnet/stream.ts";
+import { planeStream, tiling } from "../kernels/convnet/stream.ts";
 import { zeroRowBytes } from "../kernels/convnet/taps.ts";
 import { packPanels } from "../kernels/dense/pack.ts";
 import type { Kernel } from "../kernels/kernel.ts";
@@ -275,9 +275,9 @@ export class ConvRunner {
     const kernel = CONV1X1[block];
     const stream = planeStream(weight, out, inputs, block, x.plane);
     const b = groupBias(bias, out, block);
-    const vectors = tileVectors(block, pixels);
+    const { vectors, strip } = tiling(block, inputs, pixels);
     const pointers = [this.#put(stream.words), this.#put(stream.starts), this.#put(b)];
-    const args = [...pointers, x.ptr, y.ptr, residual, y.plane, out, pixels, vectors, ...bounds];
+    const args = [...pointers, x.ptr, y.ptr, residual, y.plane, out, pixels, vectors, strip, ...bounds];
     const tiles = Math.ceil(pixels / (4 * vectors));
     const work = stream.entries * block * pixels;
     let split: Split = [kernel, "columns", args, tiles];

@@ -10,21 +10,26 @@ export function groupBias(bias: ArrayLike<number>, out: number, group: number): 
   return padded;
 }
 
-/** Floats of one channel's depthwise weights: the bias, then the taps row by row. */
-export const depthwiseRecord = (size: number): number => 1 + size * size;
+/**
+ * Copies of each depthwise weight: 3x3 weights stay in registers, 5x5 ones are loaded for every use, and a load that
+ * spreads one float over the lanes costs one operation more than a plain one.
+ */
+export const depthwiseLanes = (size: number): number => (size === 3 ? 1 : 4);
 
-/** Weights [channels, size, size] and bias as [channels][1 + size * size]. */
+/** Floats of one channel's depthwise weights: the bias, then the taps row by row, each `depthwiseLanes` times. */
+export const depthwiseRecord = (size: number): number => (1 + size * size) * depthwiseLanes(size);
+
+/** Weights [channels, size, size] and bias as [channels][1 + size * size][lanes]. */
 export function packDepthwise(
-  weights: Float32Array,
+  weights: ArrayLike<number>,
   bias: ArrayLike<number>,
   channels: number,
   size: number,
 ): Float32Array {
-  const taps = size * size;
+  const [taps, lanes] = [size * size, depthwiseLanes(size)];
   const records = new Float32Array(channels * depthwiseRecord(size));
-  for (let i = 0; i < channels; i++) {
-    records[i * (1 + taps)] = bias[i];
-    records.set(weights.subarray(i * taps, (i + 1) * taps), i * (1 + taps) + 1);
+  for (let i = 0, at = 0; i < channels; i++) {
+    for (let t = -1; t < taps; t++, at += lanes) records.fill(t < 0 ? bias[i] : weights[i * taps + t], at, at + lanes);
   }
   return records;
 }

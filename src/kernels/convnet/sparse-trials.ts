@@ -67,14 +67,14 @@ export const sparseTrials = (block: Block): readonly Trial[] => [
       const d = draw1x1(draw, 19, block);
       const { out, pixels, yPlane, lo, hi } = d;
       const stream = planeStream(d.weights, out, d.inputs, block, d.xPlane);
-      const vectors = draw.int(1, MOST_VECTORS[block]);
+      const [vectors, strip] = [draw.int(1, MOST_VECTORS[block]), draw.int(1, 4)];
       const [words, starts] = [box.put(stream.words), box.put(stream.starts)];
       const bias = box.put(groupBias(d.bias, out, block));
       const [x, residual] = [box.put(d.x), d.residual ? box.put(d.residual) : 0];
       const run = (fn: string, extra: readonly number[], ...ranges: readonly (readonly [number, number])[]) => {
         const y = box.put(new Float32Array(out * yPlane).fill(Number.NaN));
         for (const [from, to] of ranges) {
-          const given = [words, starts, bias, x, y, residual, yPlane, out, pixels, vectors, lo, hi];
+          const given = [words, starts, bias, x, y, residual, yPlane, out, pixels, vectors, strip, lo, hi];
           box.call(fn, ...given, ...extra, from, to);
         }
         return pixelsOf(box.f32(y, out * yPlane), out, yPlane, pixels);

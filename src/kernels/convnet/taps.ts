@@ -29,12 +29,15 @@ export interface Taps {
   readonly outHeight: Local<"i32">;
   /** sets what follows from the image's size; first of all */
   readonly begin: Stmt;
-  /** the row of the plane at `plane`, or zeros; so moved that `load` may be given it and a column */
+  /** a row of the plane at `plane`, or zeros, `pad` floats to the left */
   row(plane: I32, number: I32): Expr<"i32">;
-  /** sets `into` to the inputs of tap t for the outputs from column `first` on; taps in ascending order, one `pair` a vector */
-  load(t: number, row: I32, first: I32, place: Place, into: Local<"v128">, pair: readonly Local<"v128">[]): Stmt;
-  /** a whole output row in tiles of two vectors */
-  tiles(tile: TileOf): Stmt;
+  /**
+   * Sets `into` to the inputs of tap t; `base` is the row at stride * (first output column). Taps of one vector and row
+   * come in ascending order and share a `pair`.
+   */
+  load(t: number, base: I32, place: Place, into: Local<"v128">, pair: readonly Local<"v128">[]): Stmt;
+  /** a whole output row in tiles of at most `vectors` vectors */
+  tiles(vectors: 1 | 2, tile: TileOf): Stmt;
   /** stores the outputs of one vector of that row which exist */
   store(row: I32, first: I32, place: Place, sum: Expr<"v128">, room: Local<"v128">): Stmt;
 }
@@ -87,8 +90,7 @@ export function taps(f: Scope, size: KernelSize, stride: Stride, height: I32, wi
       ),
     ),
     row: (plane, number) => select(add(plane, sub(mul(number, rowBytes), c(4 * pad))), zeros, ltu(number, height)),
-    load(t, row, first, place, into, [low, high]) {
-      const base = at(row, first, 1 + stride);
+    load(t, base, place, into, [low, high]) {
       const from4 = (d: number): Expr<"v128"> => v128.load(base, 4 * (d + pad));
       if (stride === 1) return into.set(masked(from4(t), t, place));
       // The odd inputs of a pair come with the even ones: taps (-2, -1) and (0, 1).
@@ -99,19 +101,22 @@ export function taps(f: Scope, size: KernelSize, stride: Stride, height: I32, wi
         into.set(masked(value, t, place)),
       );
     },
-    tiles: (tile) =>
+    tiles: (vectors, tile) =>
       when(
         i32.ge(width, c(wide)),
         seq(
-          tile(["first", "last"], [c(0), last]),
+          ...(vectors === 2
+            ? [tile(["first", "last"], [c(0), last])]
+            : [tile(["first"], [c(0)]), tile(["last"], [last])]),
           forRange(
             ox,
             c(4),
             last,
-            8,
+            4 * vectors,
             left.set(min(ox, limit)),
-            right.set(min(add(ox, c(4)), limit)),
-            tile(["middle", "middle"], [left, right]),
+            ...(vectors === 2
+              ? [right.set(min(add(ox, c(4)), limit)), tile(["middle", "middle"], [left, right])]
+              : [tile(["middle"], [left])]),
           ),
         ),
         forRange(

@@ -31,6 +31,7 @@ import {
   when,
   whileLoop,
 } from "../wasm/asm.ts";
+import { codeFunctions, emitCodes, panelPlaces } from "./codes.ts";
 import { bitsOf, hasZeros, type QuantType } from "./format.ts";
 import { headBytes, PANEL } from "./panel.ts";
 import { gemvTrials } from "./trials.ts";
@@ -43,7 +44,7 @@ type I32 = Expr<"i32">;
 /** Bytes ahead of a group of prepared inputs: scale (f32), sum (i32), sum times -8 (i32). */
 const INPUT_HEAD = 16;
 /** Groups of smaller inputs count as zeros: the inverse of their scale may overflow. */
-const LEAST_INPUT = 2 ** -100;
+export const LEAST_INPUT = 2 ** -100;
 const VECTORS = PANEL / 4;
 const UNROLL = 4;
 
@@ -140,14 +141,14 @@ const word = (bits: number): Expr<"v128"> => {
 };
 
 /** Nibble p of each 16-bit word where it lies; the last one is moved down because the sign bit is there. */
-const nibbles = (v: Local<"v128">): Expr<"v128">[] => [
+export const nibbles = (v: Local<"v128">): Expr<"v128">[] => [
   v128.and(v, word(0x000f)),
   v128.and(v, word(0x00f0)),
   v128.and(v, word(0x0f00)),
   i16x8.shru(v, n(12)),
 ];
 /** log2 of what nibble p is too large by */
-const NIBBLE_SHIFT = [0, 4, 8, 0] as const;
+export const NIBBLE_SHIFT = [0, 4, 8, 0] as const;
 
 function emitRows(m: ModuleBuilder, type: QuantType): void {
   const params = {
@@ -250,175 +251,6 @@ function emitRows(m: ModuleBuilder, type: QuantType): void {
   });
 }
 
-/**
- * quantise: scale, zero point and codes of f32 weights, as `quantisePlain` and `packQuantised` place them; and expand,
- * which writes the weight they stand for.
- */
-function emitCodes(m: ModuleBuilder, type: QuantType): void {
-  const small = bitsOf(type) === 4;
-  const top = 2 ** bitsOf(type) - 1;
-  const params = {
-    w: "i32",
-    ldw: "i32",
-    out: "i32",
-    in: "i32",
-    group: "i32",
-    packed: "i32",
-    from: "i32",
-    to: "i32",
-  } as const;
-  /** Byte of the code of input `i` of the group and output `lane` of the panel. */
-  const codeAt = (base: I32, i: I32, lane: I32): I32 =>
-    small
-      ? add(
-          add(base, mul(i32.shru(i, n(1)), n(PANEL))),
-          add(add(shl(i32.and(lane, n(3)), n(2)), shl(i32.and(i, n(1)), n(1))), i32.shru(lane, n(3))),
-        )
-      : add(add(base, mul(i32.shru(i, n(1)), n(2 * PANEL))), add(shl(lane, n(1)), i32.and(i, n(1))));
-  /** log2 of what the nibble of output `lane` is raised by in its byte */
-  const nibble = (lane: I32): I32 => i32.and(lane, n(4));
-
-  m.func("quantise", params, ({ p, locals }) => {
-    const [panel, g, i, lane, o, base, codes, groups, source, count, at, code] = locals("i32", 12);
-    const [low, high, scale, zero, value] = locals("f32", 5);
-    const extremes = seq(
-      low.set(f32.const(0)),
-      high.set(f32.const(0)),
-      forRange(
-        i,
-        n(0),
-        count,
-        1,
-        value.set(f32.load(add(source, shl(i, n(2))))),
-        low.set(f32.min(low, value)),
-        high.set(f32.max(high, value)),
-      ),
-    );
-    const isScale = f32.gt(scale, f32.const(0));
-    const symmetric = seq(
-      scale.set(f32.div(f32.max(high, f32.neg(low)), f32.const(top / 2))),
-      zero.set(f32.const((top + 1) / 2)),
-    );
-    const spread = seq(
-      scale.set(f32.div(f32.sub(high, low), f32.const(top))),
-      zero.set(select(f32.min(f32.const(top), f32.nearest(f32.div(f32.neg(low), scale))), f32.const(0), isScale)),
-    );
-    const clamped = f32.min(f32.const(top), f32.max(f32.const(0), f32.add(f32.nearest(f32.div(value, scale)), zero)));
-    const store = small
-      ? seq(
-          at.set(codeAt(codes, i, lane)),
-          when(nibble(lane), i32.store8(at, i32.or(i32.load8u(at), shl(code, n(4)))), i32.store8(at, code)),
-        )
-      : i32.store8(codeAt(codes, i, lane), sub(code, n(128)));
-    return [
-      groups.set(groupsOf(p.in, p.group)),
-      base.set(add(p.packed, mul(mul(p.from, groups), groupBytes(type, p.group)))),
-      forRange(
-        panel,
-        p.from,
-        p.to,
-        1,
-        forRange(
-          g,
-          n(0),
-          groups,
-          1,
-          codes.set(add(base, n(headBytes(type)))),
-          forRange(
-            lane,
-            n(0),
-            n(PANEL),
-            1,
-            o.set(add(mul(panel, n(PANEL)), lane)),
-            source.set(add(p.w, shl(add(mul(o, p.ldw), mul(g, p.group)), n(2)))),
-            count.set(sub(p.in, mul(g, p.group))),
-            when(i32.gt(count, p.group), count.set(p.group)),
-            when(i32.ge(o, p.out), count.set(n(0))),
-            extremes,
-            hasZeros(type) ? spread : symmetric,
-            // outputs beyond the last are as a group of zeros, but for their zero point, which is in the middle
-            ...(hasZeros(type) ? [when(i32.ge(o, p.out), zero.set(f32.const((top + 1) / 2)))] : []),
-            when(i32.eqz(isScale), scale.set(f32.const(1))),
-            f32.store(add(base, shl(lane, n(2))), scale),
-            ...(hasZeros(type)
-              ? [i32.store8(add(base, lane), sub(i32.truncSatF32(zero), n(small ? 0 : 128)), 4 * PANEL)]
-              : []),
-            forRange(
-              i,
-              n(0),
-              p.group,
-              1,
-              value.set(f32.const(0)),
-              when(i32.lt(i, count), value.set(f32.load(add(source, shl(i, n(2)))))),
-              code.set(i32.truncSatF32(clamped)),
-              store,
-            ),
-          ),
-          base.set(add(base, groupBytes(type, p.group))),
-        ),
-      ),
-    ];
-  });
-
-  const expand = {
-    packed: "i32",
-    out: "i32",
-    in: "i32",
-    group: "i32",
-    w: "i32",
-    ldw: "i32",
-    from: "i32",
-    to: "i32",
-  } as const;
-  m.func("expand", expand, ({ p, locals, local }) => {
-    const [panel, g, i, lane, o, base, codes, groups, target, count, code, zero] = locals("i32", 12);
-    const scale = local("f32");
-    const read = small
-      ? i32.and(i32.shru(i32.load8u(codeAt(codes, i, lane)), nibble(lane)), n(15))
-      : i32.load8s(codeAt(codes, i, lane));
-    const zeroPoint = hasZeros(type) ? (small ? i32.load8u : i32.load8s)(add(base, lane), 4 * PANEL) : n(small ? 8 : 0);
-    return [
-      groups.set(groupsOf(p.in, p.group)),
-      base.set(add(p.packed, mul(mul(p.from, groups), groupBytes(type, p.group)))),
-      forRange(
-        panel,
-        p.from,
-        p.to,
-        1,
-        forRange(
-          g,
-          n(0),
-          groups,
-          1,
-          codes.set(add(base, n(headBytes(type)))),
-          forRange(
-            lane,
-            n(0),
-            n(PANEL),
-            1,
-            o.set(add(mul(panel, n(PANEL)), lane)),
-            count.set(sub(p.in, mul(g, p.group))),
-            when(i32.gt(count, p.group), count.set(p.group)),
-            when(i32.ge(o, p.out), count.set(n(0))),
-            target.set(add(p.w, shl(add(mul(o, p.ldw), mul(g, p.group)), n(2)))),
-            scale.set(f32.load(add(base, shl(lane, n(2))))),
-            zero.set(zeroPoint),
-            forRange(
-              i,
-              n(0),
-              count,
-              1,
-              code.set(read),
-              f32.store(add(target, shl(i, n(2))), f32.mul(scale, f32.convertI32s(sub(code, zero)))),
-            ),
-          ),
-          base.set(add(base, groupBytes(type, p.group))),
-        ),
-      ),
-    ];
-  });
-}
-
 const PANELS = `from, to: panels of ${PANEL} outputs`;
 
 const gemvQuant = (type: QuantType): Kernel => ({
@@ -438,20 +270,13 @@ const gemvQuant = (type: QuantType): Kernel => ({
       params: ["w", "prepared", "in", "group", "y", "ldy", "out", "tokens", "from", "to"],
       does: `Y[tokens, out] = X[tokens, in] · W^T, W as quantise or packQuantised left it, X prepared; ${PANELS}`,
     },
-    quantise: {
-      params: ["w", "ldw", "out", "in", "group", "packed", "from", "to"],
-      does: `W[out, in], row-major f32, quantised into quantisedBytes(type, out, in, group); ${PANELS}`,
-    },
-    expand: {
-      params: ["packed", "out", "in", "group", "w", "ldw", "from", "to"],
-      does: `the W[out, in] that packed stands for, row-major f32; ${PANELS}`,
-    },
+    ...codeFunctions("quantisedBytes(type, out, in, group)", PANELS),
   },
   emit({ shared }: EmitOptions) {
     const m = new ModuleBuilder({ shared });
     emitPrepare(m, type);
     emitRows(m, type);
-    emitCodes(m, type);
+    emitCodes(m, type, panelPlaces(type));
     return m.bytes();
   },
   trials: gemvTrials(type),

@@ -1,6 +1,7 @@
 /** Trials of the quantised vector products against their plain twins. */
 
 import type { Comparison, Draw, Sandbox, Trial } from "../kernel.ts";
+import { batchBytes, blocksOf, byInputBytes, packByInput } from "./byinput-plain.ts";
 import { bitsOf, dequantisePlain, groupsOf, type Quantised, type QuantType, quantisePlain } from "./format.ts";
 import { packQuantised, panelsOf, quantisedBytes, unpackQuantised } from "./panel.ts";
 
@@ -37,9 +38,9 @@ export function drawQuantised(draw: Draw, type: QuantType, mostOut: number, most
 
 /**
  * y = W x in f64 over the dequantised weight, and how far a product by integers may be: half a step of the quantised
- * inputs for each weight, and the f32 roundings of a group's sum, its scale and their total (below 4 + groups of them).
+ * inputs for each weight, and the f32 roundings of a group's sum, its scale and their total (below 6 + `sums` of them).
  */
-export function quantisedTwin(q: Quantised, x: ArrayLike<number>, top: number) {
+export function quantisedTwin(q: Quantised, x: ArrayLike<number>, top: number, sums = groupsOf(q.in, q.group)) {
   const groups = groupsOf(q.in, q.group);
   const values = new Float64Array(q.out);
   const bounds = new Float64Array(q.out);
@@ -51,7 +52,7 @@ export function quantisedTwin(q: Quantised, x: ArrayLike<number>, top: number) {
       for (let k = g * q.group; k < end; k++) {
         const weight = (q.codes[o * q.in + k] - q.zeros[o * groups + g]) * q.scales[o * groups + g];
         values[o] += weight * x[k];
-        bounds[o] += Math.abs(weight) * ((0.501 * max) / top + (groups + 6) * 2 ** -23 * max);
+        bounds[o] += Math.abs(weight) * ((0.501 * max) / top + (sums + 6) * 2 ** -23 * max);
       }
     }
   }
@@ -102,12 +103,12 @@ const codes =
     const twin = packQuantised(quantised);
     const packed = box.room(quantisedBytes(type, out, width, group));
     const cut = draw.int(0, panels);
-    const given = [box.put(w), ldw, out, width, group, packed];
+    const given = [box.put(w), ldw, packed, out, width, group];
     box.call("quantise", ...given, cut, panels);
     box.call("quantise", ...given, 0, cut);
     const expanded = box.room(4 * out * width);
-    box.call("expand", packed, out, width, group, expanded, width, cut, panels);
-    box.call("expand", packed, out, width, group, expanded, width, 0, cut);
+    box.call("expand", packed, expanded, width, out, width, group, cut, panels);
+    box.call("expand", packed, expanded, width, out, width, group, 0, cut);
     const back = unpackQuantised(twin, type, out, width, group);
     const dense = dequantisePlain(quantised);
     const step = Float64Array.from(dense, (_, i) => {
@@ -129,6 +130,66 @@ const codes =
       },
     ];
   };
+
+/** Trial of `list` and `active`: some inputs of a weight against the twin with zeros for the others. */
+const active =
+  (type: QuantType, mostOut: number, mostIn: number) =>
+  (draw: Draw, box: Sandbox): Comparison[] => {
+    const { out, in: width, group, quantised } = drawQuantised(draw, type, mostOut, mostIn);
+    const density = draw.int(0, 4) / 4;
+    const lots = draw.floats(width, 1 / 1.7);
+    const list = Int32Array.from([...lots.keys()].filter((k) => Math.abs(lots[k]) < density));
+    const values = draw.floats(list.length);
+    const extreme = draw.int(0, 3) === 0;
+    if (extreme) values.fill(1.25);
+    const batches = box.room(batchBytes(list.length));
+    const count = box.call("list", box.put(list), box.put(values), list.length, group, batches);
+    const blocks = blocksOf(out);
+    const [whole, split] = [box.room(4 * out), box.room(4 * out)];
+    const sums = box.put(new Float32Array(blocks * 32).fill(Number.NaN));
+    const given = [box.put(packByInput(quantised)), batches, count, group, sums];
+    const cut = draw.int(0, blocks);
+    box.call("active", ...given, whole, out, 0, blocks);
+    box.call("active", ...given, split, out, cut, blocks);
+    box.call("active", ...given, split, out, 0, cut);
+    const x = new Float32Array(width);
+    list.forEach((k, i) => {
+      x[k] = values[i];
+    });
+    // The largest value of a batch is at most that of its group; there are at most `count` sums of f32.
+    const want = quantisedTwin(quantised, x, 32767, count);
+    const got = box.f32(whole, out);
+    return [
+      { what: "active", got, want: want.values, tolerance: want.bounds },
+      { what: "split by outputs", got: box.f32(split, out), want: got, tolerance: 0 },
+    ];
+  };
+
+const byInputCodes =
+  (type: QuantType) =>
+  (draw: Draw, box: Sandbox): Comparison[] => {
+    const { w, ldw, out, in: width, group, quantised } = drawQuantised(draw, type, 70, 60);
+    const blocks = blocksOf(out);
+    const twin = packByInput(quantised);
+    const packed = box.room(byInputBytes(type, out, width, group));
+    const cut = draw.int(0, blocks);
+    const given = [box.put(w), ldw, packed, out, width, group];
+    box.call("quantise", ...given, cut, blocks);
+    box.call("quantise", ...given, 0, cut);
+    const expanded = box.room(4 * out * width);
+    box.call("expand", packed, expanded, width, out, width, group, cut, blocks);
+    box.call("expand", packed, expanded, width, out, width, group, 0, cut);
+    return [
+      { what: "quantise", got: box.u8(packed, twin.length), want: twin, tolerance: 0 },
+      { what: "expand", got: box.f32(expanded, out * width), want: dequantisePlain(quantised), tolerance: 0 },
+    ];
+  };
+
+export const byInputTrials = (type: QuantType): readonly Trial[] => [
+  { name: "small shapes", run: active(type, 70, 40) },
+  { name: "several groups", run: active(type, 40, 400) },
+  { name: "codes", run: byInputCodes(type) },
+];
 
 export const gemvTrials = (type: QuantType): readonly Trial[] => [
   { name: "small shapes", run: product(type, 35, 30) },

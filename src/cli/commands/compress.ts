@@ -76,6 +76,10 @@ export const compress: Command = {
             console.print(`forecast  at most ${recipe.forecastSeconds} s`);
             console.print(`curve     ${points} points of quality against sparsity`);
             for (const v of recipe.variants) {
+              if ("folder" in v) {
+                console.print(`variant   ${v.label}: ${model ? "left out, made from another model" : v.folder}`);
+                continue;
+              }
               const steps = v.recover ? `, ${v.recover.steps} steps of recovery` : "";
               console.print(
                 `variant   ${v.label}: ${v.method}, ${v.pattern}, ${v.sparsity ?? "by the pattern"}${steps}`,

@@ -32,7 +32,8 @@ export interface MobilenetOptions {
   readonly blocks?: readonly SeparableBlock[];
 }
 
-const BLOCKS: readonly SeparableBlock[] = [
+/** Blocks of a network for images of 32 pixels. */
+export const MOBILENET_BLOCKS: readonly SeparableBlock[] = [
   { channels: 32, stride: 1 },
   { channels: 64, stride: 2 },
   { channels: 64, stride: 1 },
@@ -45,7 +46,7 @@ const BLOCKS: readonly SeparableBlock[] = [
  * "depthwise"), `block<i>.pointwise.weight` (role "weight") and `head.weight`.
  */
 export function mobilenet(options: MobilenetOptions): Net {
-  const { seed, width = 1, channels = 3, size = 32, classes = 10, stem = 16, blocks = BLOCKS } = options;
+  const { seed, width = 1, channels = 3, size = 32, classes = 10, stem = 16, blocks = MOBILENET_BLOCKS } = options;
   const scaled = (n: number): number => Math.max(1, Math.round(n * width));
   demand(width > 0, () => ({
     about: "mobilenet",

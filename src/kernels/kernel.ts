@@ -24,7 +24,7 @@ export interface KernelFunction {
 
 export interface Kernel {
   readonly name: string;
-  /** the folder of the concept: dense, pointwise, norm, attention, sparse, loss, optimiser, factor, convert */
+  /** the folder of the concept: dense, pointwise, norm, attention, sparse, loss, optimiser, recurrent, graph, ... */
   readonly family: string;
   readonly summary: string;
   readonly functions: Readonly<Record<string, KernelFunction>>;

@@ -125,6 +125,10 @@ test("sizes that differ, and ranges beyond the end, say what was expected", () =
   expect(() => meanSquaredError(random([3]), random([4]))).toThrow(
     /meanSquaredError: expected two tensors of one size/,
   );
+  expect(() => crossEntropy(random([2, 3]), tensor(Int32Array.of(0, 3)))).toThrow(
+    /cross-entropy: .*got a target 3 of 3/,
+  );
+  expect(() => crossEntropy(random([2, 3]), tensor(Int32Array.of(0)))).toThrow(/got \[2, 3\] and 1 targets/);
   expect(() => rowDots(random([3, 2]), random([2, 3]))).toThrow(/rowDots: expected two matrices of one shape/);
   expect(() => sliceRows(random([3, 2]), 2, 4)).toThrow(/expected a range within \[0, 3\)/);
 });

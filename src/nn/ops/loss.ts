@@ -5,6 +5,7 @@
  */
 
 import { memory, parallel, scratch } from "../../core/engine.ts";
+import { demand } from "../../core/errors.ts";
 import { record } from "../../core/tape.ts";
 import { Tensor } from "../../core/tensor.ts";
 import { crossEntropyKernel, distillKernel } from "../../kernels/loss/index.ts";
@@ -44,8 +45,15 @@ export function tokenLosses(logits: Tensor, targets: Tensor): Tensor {
 }
 
 function rowLosses(logits: Tensor, targets: Tensor): { losses: Tensor; lse: Tensor } {
-  const cols = logits.shape[1];
-  const rows = targets.size;
+  const [rows, cols] = logits.shape;
+  const wrong = targets.i32.find((t) => t >= cols);
+  demand(logits.shape.length === 2 && targets.size === rows && wrong === undefined, () => ({
+    about: "cross-entropy",
+    expected: `logits [N, C] and N targets below C, -1 where a row does not count`,
+    got:
+      wrong === undefined ? `[${logits.shape.join(", ")}] and ${targets.size} targets` : `a target ${wrong} of ${cols}`,
+    hint: "Check labels against the number of classes.",
+  }));
   const losses = new Tensor([rows]);
   const lse = new Tensor([rows]);
   parallel(crossEntropyKernel, "forward", [logits.ptr, targets.ptr, losses.ptr, lse.ptr, cols], rows, ROWS);

@@ -1,9 +1,8 @@
 /** Fully connected networks with ReLU between the layers: LeNet-300-100 and its kind. */
 import { heUniform } from "../nn/init.ts";
 import { linearLayer } from "../nn/layers/linear.ts";
-import { type Step, sequential } from "../nn/layers/sequential.ts";
+import { sequential } from "../nn/layers/sequential.ts";
 import type { Net } from "../nn/net.ts";
-import { relu } from "../nn/ops/activation.ts";
 
 export interface MlpOptions {
   readonly seed: number;
@@ -13,13 +12,12 @@ export interface MlpOptions {
 
 /** `sizes` = [inputs, hidden ..., outputs]; weights `fc1.weight` .. of role "weight", the last one of role "head". */
 export function mlp(sizes: readonly number[], { seed, bias = true }: MlpOptions): Net {
-  const steps = sizes.slice(1).flatMap((outputs, i): Step[] => {
+  const layers = sizes.slice(1).map((outputs, i) => {
     const last = i === sizes.length - 2;
     const role = last ? "head" : "weight";
-    const layer = linearLayer(`fc${i + 1}`, sizes[i], outputs, { seed, bias, role, init: heUniform });
-    return last ? [layer] : [layer, relu];
+    return linearLayer(`fc${i + 1}`, sizes[i], outputs, { seed, bias, role, relu: !last, init: heUniform });
   });
-  return sequential(...steps);
+  return sequential(...layers);
 }
 
 /** LeNet-300-100 (LeCun et al. 1998) for 28x28 images. */

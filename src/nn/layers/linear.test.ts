@@ -8,6 +8,9 @@ import { valueAndGrad } from "../../core/tape.ts";
 import { type Tensor, tensor } from "../../core/tensor.ts";
 import { since, tally } from "../cost.ts";
 import { EVALUATE } from "../net.ts";
+import { relu } from "../ops/activation.ts";
+import { addRow } from "../ops/elementwise.ts";
+import { linear } from "../ops/linear.ts";
 import { sumSquares } from "../ops/loss-element.ts";
 import { AdamW } from "../optimiser.ts";
 import { type Fill, Param } from "../param.ts";
@@ -28,9 +31,10 @@ function maskFor(n: number, density: number, name: string): { bits: Uint8Array; 
 }
 
 /** The same layer masked and stored sparse. */
-function twins(inputs: number, outputs: number, density: number) {
+function twins(inputs: number, outputs: number, density: number, relu = false) {
   const make = () => {
-    const layer = linearLayer("l", inputs, outputs, { seed: 3 });
+    const layer = linearLayer("l", inputs, outputs, { seed: 3, relu });
+    layer.params[1].assign(draws(outputs, "bias"));
     layer.params[0].setMask(maskFor(inputs * outputs, density, "mask"));
     return layer;
   };
@@ -51,37 +55,60 @@ function close(got: ArrayLike<number>, want: ArrayLike<number>, relative = 1e-5)
 }
 
 test.each([
-  [1, 7, 5, 0.4],
-  [3, 30, 22, 0.3],
-  [18, 64, 33, 0.1],
-  [37, 41, 52, 0.5],
-  [128, 200, 90, 0.05],
-])("%i examples, %i to %i at density %d: the sparse layer is its masked twin", (batch, inputs, outputs, density) =>
-  scope(() => {
-    const { masked, sparse } = twins(inputs, outputs, density);
-    const x = tensor(draws(batch * inputs, "x"), [batch, inputs]);
-    const wrt = (l: typeof masked) => [x, ...l.params.map((p) => p.value)];
-    const a = valueAndGrad(lossOf(masked, x), wrt(masked));
-    const b = valueAndGrad(lossOf(sparse, x), wrt(sparse));
-    expect(Math.abs(a.value.item() - b.value.item())).toBeLessThan(1e-5 * a.value.item());
-    close(b.gradients[0].f32, a.gradients[0].f32);
-    close(b.gradients[2].f32, a.gradients[2].f32);
-    const [p] = sparse.params;
-    const wide = new Float32Array(p.numel);
-    const g = b.gradients[1].f32;
-    p.sparse?.forEach((entry, flat) => {
-      wide[flat] = g[entry];
-    });
-    const bits = p.bits();
-    close(
-      wide,
-      a.gradients[1].f32.map((v, i) => v * bits[i]),
-    );
-    // padding gets no gradient
-    expect(g.reduce((n, v) => n + (v !== 0 ? 1 : 0), 0)).toBeLessThanOrEqual(p.kept);
-    for (const l of [masked, sparse]) for (const q of l.params) q.dispose();
-  }),
+  [1, 7, 5, 0.4, false],
+  [3, 30, 22, 0.3, true],
+  [18, 64, 33, 0.1, false],
+  [37, 41, 52, 0.5, true],
+  [70, 33, 9, 0.5, true],
+  [128, 200, 90, 0.05, true],
+])(
+  "%i examples, %i to %i at density %d: the sparse layer is its masked twin",
+  (batch, inputs, outputs, density, relu) =>
+    scope(() => {
+      const { masked, sparse } = twins(inputs, outputs, density, relu);
+      const x = tensor(draws(batch * inputs, "x"), [batch, inputs]);
+      const wrt = (l: typeof masked) => [x, ...l.params.map((p) => p.value)];
+      const a = valueAndGrad(lossOf(masked, x), wrt(masked));
+      const b = valueAndGrad(lossOf(sparse, x), wrt(sparse));
+      expect(Math.abs(a.value.item() - b.value.item())).toBeLessThan(1e-5 * a.value.item());
+      close(b.gradients[0].f32, a.gradients[0].f32);
+      close(b.gradients[2].f32, a.gradients[2].f32);
+      const [p] = sparse.params;
+      const wide = new Float32Array(p.numel);
+      const g = b.gradients[1].f32;
+      p.sparse?.forEach((entry, flat) => {
+        wide[flat] = g[entry];
+      });
+      const bits = p.bits();
+      close(
+        wide,
+        a.gradients[1].f32.map((v, i) => v * bits[i]),
+      );
+      // padding gets no gradient
+      expect(g.reduce((n, v) => n + (v !== 0 ? 1 : 0), 0)).toBeLessThanOrEqual(p.kept);
+      for (const l of [masked, sparse]) for (const q of l.params) q.dispose();
+    }),
 );
+
+test("bias and ReLU inside of the operation are the operations after it, bit for bit", () =>
+  scope(() => {
+    for (const [batch, outputs] of [
+      [20, 23],
+      [80, 10],
+    ]) {
+      const layer = linearLayer("l", 30, outputs, { seed: 3, relu: true });
+      const [w, b] = layer.params;
+      b.assign(draws(outputs, "bias"));
+      const x = tensor(draws(batch * 30, "x"), [batch, 30]);
+      const wrt = [x, w.value, b.value];
+      const inside = valueAndGrad(lossOf(layer, x), wrt);
+      const after = valueAndGrad(() => sumSquares(relu(addRow(linear(x, w.value), b.value))), wrt);
+      expect(inside.value.item()).toBe(after.value.item());
+      inside.gradients.forEach((g, i) => {
+        expect(g.toArray()).toEqual(after.gradients[i].toArray());
+      });
+    }
+  }));
 
 test("the dense gradient is taken when somebody asks for it, and counted", () =>
   scope(() => {

@@ -5,19 +5,18 @@ import type { Tensor } from "../../core/tensor.ts";
 import { counter } from "../cost.ts";
 import { constant, fanInUniform, type Initialiser } from "../init.ts";
 import type { Mode, Net } from "../net.ts";
-import { addRow } from "../ops/elementwise.ts";
-import { linear } from "../ops/linear.ts";
+import { type LinearEnd, linear } from "../ops/linear.ts";
 import { sparseLinear } from "../ops/sparse-linear.ts";
 import { effective, Param, type ParamOptions } from "../param.ts";
 
-/** x [.., in] W^T -> [.., out] for a weight [out, in] in any storage, counted in `nn/cost.ts`. */
-export function linearProduct(x: Tensor, weight: Param, mode: Mode): Tensor {
+/** x [.., in] W^T (+ bias, ReLU) -> [.., out] for a weight [out, in] in any storage, counted in `nn/cost.ts`. */
+export function linearProduct(x: Tensor, weight: Param, mode: Mode, end: LinearEnd = {}): Tensor {
   const ran = counter(weight, x.size / weight.shape[1]);
   if (weight.sparse) {
-    return sparseLinear(x, weight.value, weight.sparse, { ran, onDenseGradient: weight.onDenseGradient });
+    return sparseLinear(x, weight.value, weight.sparse, { ...end, ran, onDenseGradient: weight.onDenseGradient });
   }
   const seen = effective(weight, mode.t);
-  return linear(x, seen.weight, { backward: seen.backward, ran });
+  return linear(x, seen.weight, { ...end, backward: seen.backward, ran });
 }
 
 export interface LinearLayerOptions extends ParamOptions {
@@ -26,18 +25,17 @@ export interface LinearLayerOptions extends ParamOptions {
   readonly init?: Initialiser;
   /** default true, from 0 */
   readonly bias?: boolean;
+  /** ReLU in place at the end; default false */
+  readonly relu?: boolean;
 }
 
 /** A layer `[.., in] -> [.., out]` with parameters `<name>.weight` and `<name>.bias`. */
 export function linearLayer(name: string, inputs: number, outputs: number, options: LinearLayerOptions): Net {
-  const { seed, init = fanInUniform, bias = true, ...rest } = options;
+  const { seed, init = fanInUniform, bias = true, relu = false, ...rest } = options;
   const weight = new Param(`${name}.weight`, [outputs, inputs], init, seed, { storages: ["csr"], ...rest });
   const shift = bias ? new Param(`${name}.bias`, [outputs], constant(0), seed) : undefined;
   return {
     params: shift ? [weight, shift] : [weight],
-    forward: (x, mode) => {
-      const y = linearProduct(x, weight, mode);
-      return shift ? addRow(y, shift.value) : y;
-    },
+    forward: (x, mode) => linearProduct(x, weight, mode, { bias: shift?.value, relu }),
   };
 }

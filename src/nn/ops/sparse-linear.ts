@@ -8,8 +8,9 @@ import { scratch } from "../../core/engine.ts";
 import { demand } from "../../core/errors.ts";
 import { record, recording } from "../../core/tape.ts";
 import { Tensor } from "../../core/tensor.ts";
+import { endLinear, type LinearEnd, startBackward } from "./linear.ts";
 
-export interface SparseLinearOptions {
+export interface SparseLinearOptions extends LinearEnd {
   /** is told of each product that runs; `whole`: the gradient of the whole weight */
   readonly ran?: (product: "forward" | "dX" | "dW", whole?: boolean) => void;
   /** gets the gradient of the whole weight [out, in]; the tensor is gone afterwards */
@@ -37,16 +38,20 @@ export function sparseLinear(
       packActivations(x.ptr, tokens, width, packed);
       index.forward(packed, tokens, values.ptr, y.ptr);
     });
+    endLinear(y, options);
     options.ran?.("forward");
     return y;
   }
   const packed = new Tensor([packedBytes(tokens, width) / 4]);
   packActivations(x.ptr, tokens, width, packed.ptr);
   index.forward(packed.ptr, tokens, values.ptr, y.ptr);
+  endLinear(y, options);
   options.ran?.("forward");
-  const rule = (dy: Tensor, [wantX, wantW]: readonly boolean[]): readonly (Tensor | null)[] =>
+  const { bias } = options;
+  const rule = (dy: Tensor, [wantX, wantW, wantBias]: readonly boolean[]): readonly (Tensor | null)[] =>
     scratch(packedBytes(tokens, out), (packedDy) => {
-      packActivations(dy.ptr, tokens, out, packedDy);
+      const { dz, dBias } = startBackward(dy, y, options, wantBias);
+      packActivations(dz.ptr, tokens, out, packedDy);
       const dx = wantX ? new Tensor(x.shape) : null;
       const dw = wantW ? new Tensor(values.shape) : null;
       if (dx) {
@@ -59,14 +64,14 @@ export function sparseLinear(
       }
       if (options.onDenseGradient) {
         const whole = new Tensor([out, width]);
-        const a = { ptr: dy.ptr, type: "f32" as const, rowStride: 1, colStride: out };
+        const a = { ptr: dz.ptr, type: "f32" as const, rowStride: 1, colStride: out };
         const b = { ptr: x.ptr, type: "f32" as const, rowStride: width, colStride: 1 };
         gemm({ m: out, n: width, k: tokens, a, b, c: whole.ptr });
         options.ran?.("dW", true);
         options.onDenseGradient(whole);
         whole.dispose();
       }
-      return [dx, dw];
+      return bias ? [dx, dw, dBias] : [dx, dw];
     });
-  return record("sparseLinear", [x, values], y, rule, [packed]);
+  return record("sparseLinear", bias ? [x, values, bias] : [x, values], y, rule, [packed]);
 }

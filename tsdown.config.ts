@@ -1,7 +1,14 @@
 import { defineConfig } from "tsdown";
 
 export default defineConfig({
-  entry: { index: "src/index.ts", "cli/main": "src/cli/main.ts", "papers/cell": "src/papers/cell.node.ts" },
+  entry: {
+    index: "src/index.ts",
+    nn: "src/entry/nn.ts",
+    training: "src/entry/training.ts",
+    data: "src/entry/data.ts",
+    "cli/main": "src/cli/main.ts",
+    "papers/cell": "src/papers/cell.node.ts",
+  },
   format: "esm",
   fixedExtension: false,
   platform: "node",

@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 const src = dirname(fileURLToPath(import.meta.url));
 const root = dirname(src);
 const FLOORS = [
+  "entry",
   "cli",
   "papers",
   "report",

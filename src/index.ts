@@ -25,7 +25,8 @@ export { pack, type SaveOptions, save, unpack } from "./methods/save.ts";
 export type { PrunedModel, SparseModel } from "./methods/sparse-model.ts";
 export { magnitude, methods, sparsegpt, type WeightMethod, wanda } from "./methods/weights/index.ts";
 export type { LlamaConfig } from "./models/llama/config.ts";
-export { loadModel, type Model } from "./models/model.ts";
+export type { Model } from "./models/model.ts";
+export { loadModel } from "./models/open.node.ts";
 // Layers, losses, optimisers.
 export { DenseLinear, type Linear } from "./nn/linear.ts";
 export { type AttentionShape, attention, type RopeTables, rope } from "./nn/ops/attention.ts";

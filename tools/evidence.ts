@@ -18,7 +18,8 @@ import { pack } from "../src/methods/save.ts";
 import { methodNamed } from "../src/methods/weights/index.ts";
 import { engineType, toF32 } from "../src/models/llama/load.ts";
 import { twinPerplexity } from "../src/models/llama/twin.ts";
-import { encodeFor, loadModel, type Model } from "../src/models/model.ts";
+import { encodeFor, type Model } from "../src/models/model.ts";
+import { loadModel } from "../src/models/open.node.ts";
 import { provenance } from "../src/runtime/machine.node.ts";
 
 const FOLDER = "models/sotu";

@@ -15,7 +15,7 @@ import { LacunaError } from "../src/core/errors.ts";
 import { type Stream, stream } from "../src/core/random.ts";
 import { writeFileAtomically } from "../src/formats/atomic.node.ts";
 import { isTemporaryName } from "../src/formats/temporary.ts";
-import { loadModel } from "../src/models/model.ts";
+import { loadModel } from "../src/models/open.node.ts";
 import { provenance } from "../src/runtime/machine.node.ts";
 
 export interface TrainTrials {

@@ -1,5 +1,6 @@
 /** Opens the model that a command names, with progress where it must be fetched first. */
-import { loadModel, type Model } from "../models/model.ts";
+import type { Model } from "../models/model.ts";
+import { loadModel } from "../models/open.node.ts";
 import type { Console } from "./console.ts";
 
 export async function openModel(name: string, console: Console): Promise<Model> {

@@ -2,13 +2,10 @@
  * A model as the API hands it around: configuration, tokenizer and a lazy source of weights. Nothing is in engine
  * memory until something runs. Pruning gives a new model whose source lies over the old one.
  */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { LacunaError } from "../core/errors.ts";
-import { checkTokenIds, loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import { type HubOptions, locateModel } from "../formats/hub.node.ts";
+import { checkTokenIds, type Tokenizer } from "../data/tokenizer.ts";
 import type { JsonObject } from "../formats/json.ts";
-import { openModelFolder } from "../formats/model-folder.node.ts";
+import type { ModelFile } from "../formats/model-folder.ts";
 import type { WeightSource } from "../formats/weights.ts";
 import { type LlamaConfig, parseLlamaConfig } from "./llama/config.ts";
 import { checkWeights } from "./llama/load.ts";
@@ -24,17 +21,19 @@ export interface Model {
 }
 
 /**
- * Opens a Hugging Face folder, dense or packed, or `hf:owner/name` (fetched into the cache first), and checks names,
- * shapes and types of all tensors.
+ * A model of opened files: checks names, shapes and types of all tensors against the configuration. `where` names
+ * config.json in errors. Closes the weights when something is wrong.
  */
-export async function loadModel(name: string, options: HubOptions = {}): Promise<Model> {
-  const folder = await locateModel(name, options);
-  const opened = await openModelFolder(folder);
+export async function assembleModel(
+  opened: ModelFile,
+  folder: string,
+  where: string,
+  tokenizer: () => Promise<Tokenizer>,
+): Promise<Model> {
   try {
-    const config = parseLlamaConfig(opened.config, join(folder, "config.json"));
+    const config = parseLlamaConfig(opened.config, where);
     checkWeights(opened.weights, config);
-    const tokenizer = await loadTokenizer(folder);
-    return { folder, config, rawConfig: opened.config, tokenizer, weights: opened.weights };
+    return { folder, config, rawConfig: opened.config, tokenizer: await tokenizer(), weights: opened.weights };
   } catch (error) {
     await opened.weights.close();
     throw error;
@@ -50,21 +49,4 @@ export function encodeFor(model: Model, text: string, about = "text"): { ids: In
   const encoded = model.tokenizer.encodeFile(text);
   checkTokenIds(encoded.ids, model.config.vocabSize, about);
   return encoded;
-}
-
-/** Reads a text file; the error says what was expected. */
-export async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (cause) {
-    throw new LacunaError(
-      {
-        about: path,
-        expected: "a text file",
-        got: (cause as NodeJS.ErrnoException).code ?? String(cause),
-        hint: "Check the path.",
-      },
-      { cause },
-    );
-  }
 }

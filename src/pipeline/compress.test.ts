@@ -6,7 +6,7 @@ import { init, shutdown } from "../core/engine.ts";
 import { prune } from "../methods/prune.ts";
 import { pack, save } from "../methods/save.ts";
 import { byteTokenizerJson, tinyModel } from "../models/llama/tiny.ts";
-import { loadModel } from "../models/model.ts";
+import { loadModel } from "../models/open.node.ts";
 import { compress } from "./compress.ts";
 import { type CompressRecipe, compressRecipe } from "./recipe.ts";
 

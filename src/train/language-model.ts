@@ -21,7 +21,7 @@ import { convert } from "../kernels/convert/index.ts";
 import { parseLlamaConfig } from "../models/llama/config.ts";
 import { assembleLlama, forwardLogits, ropeTables } from "../models/llama/model.ts";
 import { freshParameters } from "../models/llama/parameters.ts";
-import { readText } from "../models/model.ts";
+import { readText } from "../models/open.node.ts";
 import { crossEntropy } from "../nn/ops/loss.ts";
 import { AdamW, type Parameter } from "../nn/optimiser.ts";
 import { type CheckpointState, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";

@@ -6,7 +6,8 @@
  * stretch of the text each time. Tokens are fed, not sampled: what is timed is the model, as in `lacuna bench`.
  */
 import { initSync } from "../../../src/core/engine.ts";
-import { loadModel, type Model } from "../../../src/models/model.ts";
+import type { Model } from "../../../src/models/model.ts";
+import { loadModel } from "../../../src/models/open.node.ts";
 import { measuredSpeeds } from "../../../src/runtime/profile-cache.node.ts";
 import { createRunner } from "../../../src/runtime/runner.ts";
 

@@ -7,7 +7,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { initSync } from "../../../src/core/engine.ts";
-import { loadModel } from "../../../src/models/model.ts";
+import { loadModel } from "../../../src/models/open.node.ts";
 import { createRunner } from "../../../src/runtime/runner.ts";
 
 const [folder, threads, prompt, tokens] = process.argv.slice(2);

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { LacunaError } from "../../core/errors.ts";
-import { readText } from "../../models/model.ts";
+import { readText } from "../../models/open.node.ts";
 import type { Command } from "../command.ts";
 import { timeLeft } from "../console.ts";
 

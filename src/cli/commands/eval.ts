@@ -1,6 +1,6 @@
 /** `lacuna eval <model> --text file`: perplexity by the one protocol. */
 import { perplexity } from "../../evaluate/perplexity.ts";
-import { readText } from "../../models/model.ts";
+import { readText } from "../../models/open.node.ts";
 import { type Command, wholeNumber } from "../command.ts";
 import { timeLeft } from "../console.ts";
 import { openModel } from "../model.ts";

@@ -6,7 +6,8 @@ import { type PruneOptions, type PruneReport, prune as pruneModel } from "../../
 import { pruneToFolder } from "../../methods/prune-to-folder.ts";
 import { recover } from "../../methods/recovery/finetune.ts";
 import { type SaveOptions, save } from "../../methods/save.ts";
-import { type Model, readText } from "../../models/model.ts";
+import type { Model } from "../../models/model.ts";
+import { readText } from "../../models/open.node.ts";
 import { provenance } from "../../runtime/machine.node.ts";
 import { type Command, list, share, wholeNumber } from "../command.ts";
 import { type Console, duration, timeLeft } from "../console.ts";

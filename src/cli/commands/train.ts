@@ -2,7 +2,7 @@
 
 import { dirname } from "node:path";
 import { initSync } from "../../core/engine.ts";
-import { readText } from "../../models/model.ts";
+import { readText } from "../../models/open.node.ts";
 import { type Command, wholeNumber } from "../command.ts";
 import { duration } from "../console.ts";
 

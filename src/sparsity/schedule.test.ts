@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { constant, cosine, cubic, linear } from "./schedule.ts";
+import { constant, cosine, cubic, everyEpochs, everySteps, exponential, linear, sine, stairs } from "./schedule.ts";
 
 const at = (step: number) => ({ step, steps: 100 });
 
@@ -20,3 +20,36 @@ test("midway values are the published ones", () => {
 });
 
 test("a run of no steps is at its end", () => expect(cubic(0, 0.5)({ step: 0, steps: 0 })).toBe(0.5));
+
+test("exponential, sine and stairs", () => {
+  expect(exponential(1, 0.02)(at(50))).toBeCloseTo(Math.sqrt(0.02), 12);
+  expect(exponential(1, 0.02)(at(100))).toBe(0.02);
+  expect(() => exponential(0, 0.5)).toThrow(/above 0/);
+  expect(sine(0, 0.8)(at(50))).toBeCloseTo(0.8 * Math.SQRT1_2, 12);
+  const lr = stairs([0.1, 0.01, 0.001], [0.5, 0.75]);
+  expect([0, 49, 50, 74, 75, 100].map((s) => lr(at(s)))).toEqual([0.1, 0.1, 0.01, 0.01, 0.001, 0.001]);
+});
+
+test("Zhu and Gupta's cubic ramp at published points", () => {
+  const s = cubic(0, 0.9);
+  for (const [p, want] of [
+    [0, 0],
+    [10, 0.2439],
+    [25, 0.5203125],
+    [50, 0.7875],
+    [75, 0.8859375],
+    [100, 0.9],
+  ]) {
+    expect(s(at(p))).toBeCloseTo(want, 12);
+  }
+});
+
+test("updates fall strictly inside of their span", () => {
+  const when = everySteps(10, { until: 0.5 });
+  expect(Array.from({ length: 101 }, (_, step) => step).filter((step) => when(at(step)))).toEqual([10, 20, 30, 40]);
+  const epochs = everyEpochs(2);
+  const ends = [1, 2, 3, 4, 5].map((e) => ({ step: 20 * e, steps: 100, epoch: e, epochEnd: true }));
+  expect(ends.filter(epochs).map((t) => t.epoch)).toEqual([2, 4]);
+  expect(epochs({ step: 41, steps: 100, epoch: 2, epochEnd: false })).toBe(false);
+  expect(everyEpochs(1)({ step: 100, steps: 100, epoch: 5, epochEnd: true })).toBe(false);
+});

@@ -181,9 +181,7 @@ export function sparseStack(s: WeightShape, want: Want, copies: number): Stack {
   const quota = isQuotaForm(want.form) ? quotaOfDensity(density, s.in) : undefined;
   for (let i = 0; i < Math.min(MASKS, copies); i++) {
     const values = drawnWeight(s, want.form, density, 11 + i);
-    matrices.push(
-      sparseMatrix(values, s.out, s.in, want.form, { ...quota, ...(s.type !== "bf16" && { values: "f32" }) }),
-    );
+    matrices.push(sparseMatrix(values, s.out, s.in, want.form, { ...quota, values: s.type }));
   }
   while (matrices.length < copies) matrices.push(duplicate(matrices[matrices.length % MASKS]));
   const products = matrices.map(sparseProduct);

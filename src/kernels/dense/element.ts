@@ -91,7 +91,7 @@ export function decode(type: ElementType, bits: number): number {
 }
 
 /** Nearest stored bits of a value within the f16 range; for bf16 the value's upper half. */
-function encodeOne(type: "bf16" | "f16", value: number): number {
+export function encodeOne(type: "bf16" | "f16", value: number): number {
   if (type === "bf16") {
     buffer.setFloat32(0, value);
     return buffer.getUint16(0);

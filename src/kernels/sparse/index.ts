@@ -8,6 +8,6 @@ import { spmvKernels } from "./spmv.ts";
 
 export const sparse: readonly Kernel[] = [
   ...LAYOUT_NAMES.flatMap((name) => spmmKernels[name].map(({ kernel }) => kernel)),
-  ...LAYOUT_NAMES.flatMap((name) => [spmvKernels[name].f32, spmvKernels[name].bf16]),
+  ...LAYOUT_NAMES.flatMap((name) => Object.values(spmvKernels[name])),
   sddmmCsr,
 ];

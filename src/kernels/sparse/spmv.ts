@@ -1,5 +1,6 @@
 /**
- * Sparse x one vector: y[out] = W x for every layout of `layouts.ts`, values f32 or bf16 (widened as they are read).
+ * Sparse x one vector: y[out] = W x for every layout of `layouts.ts`, values f32, bf16 or f16 (widened as they are
+ * read).
  *
  * Units of four outputs are the lanes of a vector, and an entry costs one load of weights and one load-splat of an
  * activation; units of two outputs put two entries into a vector; single outputs gather four activations into one; blocks
@@ -7,6 +8,7 @@
  * test stands at the end. Ladders: `ladders.ts`.
  */
 
+import { bytesOf, type ElementType, loadFour } from "../dense/element.ts";
 import type { EmitOptions, Kernel } from "../kernel.ts";
 import {
   block,
@@ -39,6 +41,8 @@ export const SPMV_OPERANDS = {
 } as const;
 const REST = ["x", "y", "out", "cuts", "from", "to"] as const;
 
+export type SpmvType = ElementType;
+
 interface Turn {
   readonly index: I32;
   readonly value: I32;
@@ -48,16 +52,15 @@ interface Turn {
   readonly pair: Local<"v128">;
   readonly xs: Local<"v128">;
   readonly fused: boolean;
-  readonly bf16: boolean;
+  readonly type: SpmvType;
 }
 
 /** Weights `4 v` to `4 v + 3` of the step, in order. */
-const plainFour = (t: Turn, v: number): Expr<"v128"> =>
-  t.bf16 ? i32x4.shl(v128.load16x4u(t.value, 8 * v), c(16)) : v128.load(t.value, 16 * v);
+const plainFour = (t: Turn, v: number): Expr<"v128"> => loadFour(t.type, t.value, 4 * v * bytesOf(t.type));
 
-/** Both vectors of eight interleaved weights, handed on one by one. */
+/** Both vectors of eight weights, which are interleaved if bf16, handed on one by one. */
 function pairedEight(t: Turn, v: number, use: (weights: Expr<"v128">, vector: number) => Stmt): Stmt[] {
-  if (!t.bf16) return [0, 1].map((h) => use(v128.load(t.value, 16 * (v + h)), v + h));
+  if (t.type !== "bf16") return [0, 1].map((h) => use(plainFour(t, v + h), v + h));
   return [t.pair.set(v128.load(t.value, 8 * v)), use(i32x4.shl(t.pair, c(16)), v), use(v128.and(t.pair, HIGH), v + 1)];
 }
 
@@ -110,7 +113,7 @@ function finish(l: Layout, acc: readonly Local<"v128">[], target: I32, left: I32
   ];
 }
 
-function emitSpmv(l: Layout, bf16: boolean, { shared, fused }: EmitOptions): Uint8Array<ArrayBuffer> {
+function emitSpmv(l: Layout, type: SpmvType, { shared, fused }: EmitOptions): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder({ shared });
   m.func("multiply", names([...SPMV_OPERANDS[l.index], ...REST]), (f) => {
     const { values, x, y, out, cuts, from, to } = f.p;
@@ -120,7 +123,7 @@ function emitSpmv(l: Layout, bf16: boolean, { shared, fused }: EmitOptions): Uin
     const done = label("unit");
     const again = label("entries");
     const indexBytes = l.index === "columns" ? 2 : 1;
-    const valueBytes = entrySize(l) * (bf16 ? 2 : 4);
+    const valueBytes = entrySize(l) * bytesOf(type);
     const entries = l.columns > 1 ? 1 : STEP;
     const perGroup = GROUP / l.rows;
     const units = i32.divu(add(out, c(l.rows - 1)), c(l.rows));
@@ -128,7 +131,7 @@ function emitSpmv(l: Layout, bf16: boolean, { shared, fused }: EmitOptions): Uin
       l.index === "columns"
         ? at(x, i32.load16u(index, indexBytes * q), 2)
         : at(base, i32.load8s(index, indexBytes * q), 2);
-    const turn: Turn = { index, value, xAt, acc, pair, xs, fused, bf16 };
+    const turn: Turn = { index, value, xAt, acc, pair, xs, fused, type };
     // The entry number at which unit `u` begins, and at which it ends.
     const begins = l.index === "columns" ? i32.load(at(f.p.starts, u, 2)) : i32.mul(u, f.p.slots);
     const ends = l.index === "columns" ? at(f.p.columns, i32.load(at(f.p.starts, u, 2), 4), 1) : add(index, f.p.slots);
@@ -168,8 +171,6 @@ function emitSpmv(l: Layout, bf16: boolean, { shared, fused }: EmitOptions): Uin
   return m.bytes();
 }
 
-export type SpmvType = "f32" | "bf16";
-
 const spmv = (name: LayoutName, type: SpmvType): Kernel => ({
   name: `spmv-${type}-${name}`,
   family: "sparse",
@@ -180,10 +181,10 @@ const spmv = (name: LayoutName, type: SpmvType): Kernel => ({
       does: "outputs of the groups of four cuts[from]..cuts[to]",
     },
   },
-  emit: (options) => emitSpmv(LAYOUTS[name], type === "bf16", options),
+  emit: (options) => emitSpmv(LAYOUTS[name], type, options),
   trials: spmvTrials(LAYOUTS[name], type),
 });
 
 export const spmvKernels: Readonly<Record<LayoutName, Readonly<Record<SpmvType, Kernel>>>> = Object.fromEntries(
-  LAYOUT_NAMES.map((name) => [name, { f32: spmv(name, "f32"), bf16: spmv(name, "bf16") }]),
+  LAYOUT_NAMES.map((name) => [name, { f32: spmv(name, "f32"), bf16: spmv(name, "bf16"), f16: spmv(name, "f16") }]),
 ) as unknown as Readonly<Record<LayoutName, Readonly<Record<SpmvType, Kernel>>>>;

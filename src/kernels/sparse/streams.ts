@@ -16,15 +16,18 @@
  * repeats the last column with weight zero and lies between `ends` and the next `starts`. An infinite or NaN
  * activation meets those zeros as it would meet the zeros of a dense weight.
  *
- * Values are f32, or bf16 where that needs no rounding, see `bf16Values`. Zero means equal to zero: -0 is dropped.
+ * Values are f32, or bf16 or f16 where that needs no rounding, see `halfValues`. Zero means equal to zero: -0 is dropped.
  */
 
+import { decode, encodeOne } from "../dense/element.ts";
 import type { Layout } from "./layouts.ts";
 
 /** Outputs in a group, the unit in which work is split. */
 export const GROUP = 4;
 /** Units are padded to this many entries. */
 export const STEP = 4;
+/** Largest finite numbers. */
+const MOST_HALF = { bf16: Number.MAX_VALUE, f16: 65504 } as const;
 /** Columns must fit in 16 bits. */
 export const MAX_COLUMNS = 65536;
 
@@ -214,30 +217,25 @@ export function nmStream(
   return { out, in: width, nonZeros, n, m, slots, stride, offsets, values };
 }
 
-const bits = new Uint32Array(1);
-const float = new Float32Array(bits.buffer);
-
-/** bf16 of a value that is one already; NaN when it is not. */
-function exactBf16(value: number): number {
-  float[0] = value;
-  return (bits[0] & 0xffff) === 0 ? bits[0] >>> 16 : Number.NaN;
-}
-
-/** Where the i-th value stands among the bf16 ones. */
+/** Where the i-th value stands among the bf16 ones; f16 values stay in order. */
 export const bf16Place = (i: number, order: "plain" | "pairs"): number =>
   order === "plain" ? i : (i & ~7) + 2 * (i & 3) + ((i >> 2) & 1);
 
 /**
- * The values as bf16 without rounding, in order or with each eight interleaved ([0 4 1 5 2 6 3 7]: a 32-bit lane holds two
- * values, and one 16-byte load gives two vectors with one more operation each); undefined when one of them is no bf16
- * number.
+ * The values in two bytes each without rounding: f16 in order; bf16 in order or with each eight interleaved
+ * ([0 4 1 5 2 6 3 7]: a 32-bit lane holds two values, and one 16-byte load gives two vectors with one more operation
+ * each). Undefined when one of them is no number of that type.
  */
-export function bf16Values(values: Float32Array, order: "plain" | "pairs"): Uint16Array | undefined {
+export function halfValues(
+  values: Float32Array,
+  type: "bf16" | "f16",
+  order: "plain" | "pairs",
+): Uint16Array | undefined {
   const result = new Uint16Array(values.length);
   for (let i = 0; i < values.length; i++) {
-    const half = exactBf16(values[i]);
-    if (Number.isNaN(half)) return undefined;
-    result[bf16Place(i, order)] = half;
+    const bits = encodeOne(type, values[i]);
+    if (!(Math.abs(values[i]) <= MOST_HALF[type]) || decode(type, bits) !== values[i]) return undefined;
+    result[type === "bf16" ? bf16Place(i, order) : i] = bits;
   }
   return result;
 }

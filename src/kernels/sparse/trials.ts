@@ -1,8 +1,9 @@
 /** Trials of the sparse kernels: drawn shapes and masks against the twin, and the same bits however work is split. */
 
+import { decodeAll, type ElementType, encode } from "../dense/element.ts";
 import type { Comparison, Draw, Sandbox, Trial } from "../kernel.ts";
 import type { Layout } from "./layouts.ts";
-import { bf16Values, evenCuts, GROUP, type Stream, streamOf } from "./streams.ts";
+import { evenCuts, GROUP, halfValues, type Stream, streamOf } from "./streams.ts";
 import { productTwin } from "./twin.ts";
 
 interface Case {
@@ -62,10 +63,10 @@ function drawCase(draw: Draw, l: Layout): Case {
 const makeStream = (l: Layout, { weights, out, in: width, n, m }: Case): Stream =>
   streamOf(l, weights, out, width, n, m);
 
-function putValues(box: Sandbox, stream: Stream, l: Layout, bf16: boolean): number {
-  if (!bf16) return box.put(stream.values);
-  const half = bf16Values(stream.values, l.halves);
-  if (!half) throw new Error("the trial's weights are no bf16 numbers");
+function putValues(box: Sandbox, stream: Stream, l: Layout, type: ElementType): number {
+  if (type === "f32") return box.put(stream.values);
+  const half = halfValues(stream.values, type, l.halves);
+  if (!half) throw new Error(`the trial's weights are no ${type} numbers`);
   return box.put(half);
 }
 
@@ -128,7 +129,7 @@ export function spmmTrials(l: Layout, panelWidth: number): readonly Trial[] {
     run(draw, box): readonly Comparison[] {
       const stream = makeStream(l, drawCase(draw, l));
       const units = stream.values.length / (l.halves === "plain" ? 4 : 8);
-      const source = putValues(box, stream, l, true);
+      const source = putValues(box, stream, l, "bf16");
       const target = box.room(4 * stream.values.length);
       const cut = draw.int(0, units);
       box.call("expand", source, target, cut, units);
@@ -140,16 +141,17 @@ export function spmmTrials(l: Layout, panelWidth: number): readonly Trial[] {
   return [product, expand];
 }
 
-export function spmvTrials(l: Layout, type: "f32" | "bf16"): readonly Trial[] {
+export function spmvTrials(l: Layout, type: ElementType): readonly Trial[] {
   return [
     {
       name: "product and its splits",
       run(draw, box): readonly Comparison[] {
         const shape = drawCase(draw, l);
         const { out, in: width } = shape;
+        if (type === "f16") shape.weights.set(decodeAll(type, encode(type, shape.weights)));
         const x = draw.floats(width);
         const stream = makeStream(l, shape);
-        const given = [...operands(box, stream, putValues(box, stream, l, type === "bf16"), false), box.put(x)];
+        const given = [...operands(box, stream, putValues(box, stream, l, type), false), box.put(x)];
         const unwritten = new Float32Array(out).fill(Number.NaN);
         const y = box.put(unwritten);
         const all = box.put(Int32Array.of(0, Math.ceil(out / GROUP)));

@@ -6,6 +6,7 @@
  * result depends on how its work is split, so the same call gives the same bits for any number of threads.
  */
 import {
+  allEntries,
   bytesOfPlanes,
   type ConvShape,
   collides,
@@ -22,63 +23,16 @@ import {
   type Product,
   rawPlanes,
 } from "../../kernels/conv/geometry.ts";
-import { CONV_PANEL, conv, convWeights, depthwise, depthwiseWeights, planes } from "../../kernels/conv/index.ts";
+import { CONV_PANEL, conv, convWeights } from "../../kernels/conv/index.ts";
 import { multiplyArguments, panelBias, panelsOf } from "../../kernels/conv/product.ts";
-import { DENSE_GRADIENT, DEPTHWISE_GRADIENT, gradientUnits, vectorsOf } from "../../kernels/conv/weight-gradient.ts";
-import type { Kernel } from "../../kernels/kernel.ts";
-import { call, memory, parallel, scratch } from "../engine.ts";
+import { gradientUnits, vectorsOf } from "../../kernels/conv/weight-gradient.ts";
+import { call, memory, scratch } from "../engine.ts";
+import { type ConvGradients, listedBackward, listedForward } from "./listed-conv.ts";
+import { atOnce, grainOf, rooms, run, splitGradient, splitInput } from "./planes.ts";
 
 export type { ConvShape } from "../../kernels/conv/geometry.ts";
 export { macsOf } from "../../kernels/conv/geometry.ts";
-
-/** Below this many multiply-adds a fork and join costs more than the second thread saves. */
-const THREAD_MACS = 2e6;
-/** Multiply-adds of a chunk of work at least. */
-const GRAIN_MACS = 1e5;
-/** Elements of a chunk of copying at least. */
-const GRAIN_COPY = 16384;
-/** Planes held at once: half of a usual second-level cache. */
-const PLANE_BYTES = 512 * 1024;
-
-function run(kernel: Kernel, fn: string, args: readonly number[], units: number, grain: number, macs: number): void {
-  if (macs >= THREAD_MACS) parallel(kernel, fn, args, units, grain);
-  else if (units > 0) call(kernel, fn, ...args, 0, units);
-}
-
-const grainOf = (macs: number, units: number): number =>
-  Math.max(1, Math.ceil((GRAIN_MACS * units) / Math.max(1, macs)));
-
-/** Lends several pieces of memory, each at a multiple of 64 bytes. */
-function rooms<R>(sizes: readonly number[], body: (...at: number[]) => R): R {
-  const starts: number[] = [];
-  let total = 0;
-  for (const size of sizes) {
-    starts.push(total);
-    total += Math.ceil(size / 64) * 64;
-  }
-  return scratch(total, (ptr) => body(...starts.map((start) => ptr + start)));
-}
-
-const atOnce = (bytesOfImage: number, images: number): number =>
-  Math.min(images, Math.max(1, Math.floor(PLANE_BYTES / Math.max(1, bytesOfImage))));
-
-function split(p: Planes, channels: number, args: readonly number[]): void {
-  const size = (channels * bytesOfPlanes(p)) / 4;
-  const grain = Math.max(1, Math.ceil((GRAIN_COPY * channels) / Math.max(1, size)));
-  run(planes, "split", args, channels, grain, 8 * size);
-}
-
-const splitInput = (s: ConvShape, p: Planes, images: number, x: number, to: number): void =>
-  split(p, images * s.channels, [
-    ...[x, to, s.height, s.width, p.rows, p.columns, p.pitch, p.plane, s.strideY, s.strideX],
-    ...[p.phasesY, p.phasesX, p.top, p.left],
-  ]);
-
-const splitGradient = (s: ConvShape, p: Planes, images: number, dy: number, to: number): void =>
-  split(p, images * s.outs, [
-    ...[dy, to, s.outHeight, s.outWidth, p.rows, p.columns, p.pitch, p.plane, 1, 1],
-    ...[1, 1, p.top, p.left],
-  ]);
+export type { ConvGradients } from "./listed-conv.ts";
 
 interface Packed {
   readonly product: Product;
@@ -87,9 +41,6 @@ interface Packed {
 }
 
 interface Prepared {
-  readonly kernel: Kernel;
-  /** outputs of a panel of packed weights */
-  readonly width: number;
   readonly from: number;
   readonly to: number;
   readonly size: number;
@@ -109,47 +60,50 @@ function prepare<R>(
 ): R {
   const forward = way === "forward";
   const [from, to] = forward ? [s.channels, s.outs] : [s.outs, s.channels];
-  const [kernel, width] = isDepthwise(s) ? [depthwise, 1] : [conv, CONV_PANEL];
   const area = s.kernelHeight * s.kernelWidth;
   const groupBytes = (4 * s.outs * s.channels * area) / s.groups ** 2;
   const outBytes = forward ? (4 * s.channels * area) / s.groups : 4 * area;
-  const panels = panelsOf(to, s.groups, width);
+  const panels = panelsOf(to, s.groups, CONV_PANEL);
   const sizes = products.flatMap((q) => {
     const k = q.terms.length;
-    return [4 * k, 4 * k, 4 * panels * width * k];
+    return [4 * k, 4 * k, 4 * panels * CONV_PANEL * k];
   });
-  return rooms([4 * panels * width, ...sizes], (biasAt, ...at) => {
+  return rooms([4 * panels * CONV_PANEL, ...sizes], (biasAt, ...at) => {
     const values = bias ? memory.f32(bias, to) : null;
-    memory.f32(biasAt, panels * width).set(panelBias(values, to, s.groups, width));
+    memory.f32(biasAt, panels * CONV_PANEL).set(panelBias(values, to, s.groups, CONV_PANEL));
     const packed = products.map((product, i) => {
       const [terms, weights, target] = at.slice(3 * i);
       const k = product.terms.length;
       memory.i32(terms, k).set(product.terms);
       memory.i32(weights, k).set(product.weights);
-      call(kernel, "pack", w, weights, k, to / s.groups, s.groups, outBytes, groupBytes, target, 0, panels);
+      call(conv, "pack", w, weights, k, to / s.groups, s.groups, outBytes, groupBytes, target, 0, panels);
       return { product, terms, packed: target };
     });
     const size = forward ? s.outHeight * s.outWidth : s.height * s.width;
-    return body({ kernel, width, from, to, size, groups: s.groups, bias: biasAt, products: packed });
+    return body({ from, to, size, groups: s.groups, bias: biasAt, products: packed });
   });
 }
 
 /** y = products of planes `x` of some images. */
 function multiply(t: Prepared, p: Planes, x: number, images: number, y: number): void {
-  const units = images * panelsOf(t.to, t.groups, t.width);
+  const units = images * panelsOf(t.to, t.groups, CONV_PANEL);
   for (const { product, terms, packed } of t.products) {
     const macs = images * t.to * product.rows * product.columns * product.terms.length;
     const args = multiplyArguments(product, p, { x, terms, packed, bias: t.bias, y }, t);
-    run(t.kernel, "multiply", args, units, grainOf(macs, units), macs);
+    run(conv, "multiply", args, units, grainOf(macs, units), macs);
   }
 }
 
 /** y [B, O, OH, OW] of x [B, C, H, W]; `bias` is the address of O values, or 0. */
 export function convForward(shape: ConvShape, images: number, x: number, w: number, bias: number, y: number): void {
+  if (isDepthwise(shape)) {
+    listedForward(shape, images, x, allEntries(shape), w, bias, y);
+    return;
+  }
   const pointwise = isPointwise(shape);
   const s = pointwise ? flattened(shape) : shape;
   const inPlace = pointwise && readable(s.channels / s.groups, s.width);
-  const p = inPlace ? rawPlanes(s.width) : inputPlanes(s);
+  const p = inPlace ? rawPlanes(1, s.width) : inputPlanes(s);
   prepare(s, "forward", [forwardProduct(s, p)], w, bias, (t) => {
     if (inPlace) {
       multiply(t, p, x, images, y);
@@ -170,20 +124,12 @@ export function convForward(shape: ConvShape, images: number, x: number, w: numb
 /** Whether a product can read rows of `size` elements of so many channels where they lie. */
 const readable = (channels: number, size: number): boolean => size >= 4 && !collides(channels, size);
 
-export interface ConvGradients {
-  readonly x: number;
-  readonly dy: number;
-  readonly w: number;
-  /** address of the input's gradient, or 0 */
-  readonly dx: number;
-  /** address of the weights' gradient, or 0 */
-  readonly dw: number;
-  /** address of C values that are added to `dx`, or 0: the bias of a transposed convolution */
-  readonly bias?: number;
-}
-
 /** The gradients of `convForward`: dx [B, C, H, W] and dw [O, C / groups, kh, kw]. */
 export function convBackward(shape: ConvShape, images: number, g: ConvGradients): void {
+  if (isDepthwise(shape)) {
+    listedBackward(shape, images, g, allEntries(shape));
+    return;
+  }
   const pointwise = isPointwise(shape);
   const s = pointwise ? flattened(shape) : shape;
   const [wantX, wantW] = [g.dx !== 0, g.dw !== 0];
@@ -191,8 +137,8 @@ export function convBackward(shape: ConvShape, images: number, g: ConvGradients)
   const rawW = pointwise && s.width % 4 === 0;
   const rawX = pointwise && readable(s.outs / s.groups, s.width) && (rawW || !wantW);
   const pitch = Math.max(wantW && !rawW ? inputPlanes(s).pitch : 0, wantX && !rawX ? gradientPlanes(s).pitch : 0);
-  const xp = rawW ? rawPlanes(s.width) : inputPlanes(s, pitch);
-  const dp = wantX && !rawX ? gradientPlanes(s, pitch) : rawX || rawW ? rawPlanes(s.width) : flatPlanes(s, pitch);
+  const xp = rawW ? rawPlanes(1, s.width) : inputPlanes(s, pitch);
+  const dp = wantX && !rawX ? gradientPlanes(s, pitch) : rawX || rawW ? rawPlanes(1, s.width) : flatPlanes(s, pitch);
   const splitX = wantW && !rawW;
   const splitD = wantX ? !rawX : splitX;
   const [xBytes, dBytes] = [s.channels * bytesOfPlanes(xp), s.outs * bytesOfPlanes(dp)];
@@ -229,14 +175,13 @@ function weightGradient(
   dw: number,
   onto: boolean,
 ): void {
-  const [kernel, tile] = isDepthwise(s) ? [depthwiseWeights, DEPTHWISE_GRADIENT] : [convWeights, DENSE_GRADIENT];
   const k = (s.channels / s.groups) * s.kernelHeight * s.kernelWidth;
-  const units = gradientUnits(s.outs, s.groups, k, tile);
+  const units = gradientUnits(s.outs, s.groups, k);
   const macs = images * macsOf(s);
   const args = [
     ...[dy + 4 * (dp.top * dp.pitch + dp.left), s.outs * bytesOfPlanes(dp), bytesOfPlanes(dp)],
     ...[x, s.channels * bytesOfPlanes(xp), (s.channels / s.groups) * bytesOfPlanes(xp)],
     ...[table, k, s.outs / s.groups, images, vectorsOf(s.outHeight, s.outWidth, dp.pitch), dw, onto ? 1 : 0],
   ];
-  run(kernel, "dot", args, units, grainOf(macs, units), macs);
+  run(convWeights, "dot", args, units, grainOf(macs, units), macs);
 }

@@ -177,12 +177,12 @@ export function flatPlanes(s: ConvShape, pitch: number): Planes {
   };
 }
 
-/** Images of one row as they lie. */
-export const rawPlanes = (size: number): Planes => ({
-  rows: 1,
-  columns: size,
-  pitch: size,
-  plane: size,
+/** Images as they lie. */
+export const rawPlanes = (rows: number, columns: number): Planes => ({
+  rows,
+  columns,
+  pitch: columns,
+  plane: rows * columns,
   phasesY: 1,
   phasesX: 1,
   top: 0,
@@ -191,12 +191,8 @@ export const rawPlanes = (size: number): Planes => ({
 
 export const bytesOfPlanes = (p: Planes): number => 4 * p.plane * p.phasesY * p.phasesX;
 
-/** One dense product over planes: offsets of its k terms, and where its outputs lie. */
-export interface Product {
-  /** byte offset of each term from an output's place in the planes of its group */
-  readonly terms: Int32Array;
-  /** byte offset of each term's weight from the first weight of an output */
-  readonly weights: Int32Array;
+/** Where the results of a product over planes lie, and where its terms are read from. */
+export interface Frame {
   /** element of the planes that output (0, 0) starts from */
   readonly start: number;
   readonly rows: number;
@@ -207,34 +203,61 @@ export interface Product {
   readonly targetColumn: number;
 }
 
+/** A dense product: every output of a group has the same terms. */
+export interface Product extends Frame {
+  /** byte offset of each term from an output's place in the planes of its group */
+  readonly terms: Int32Array;
+  /** byte offset of each term's weight from the first weight of an output */
+  readonly weights: Int32Array;
+}
+
+const forwardFrame = (s: ConvShape): Frame => ({
+  start: 0,
+  rows: s.outHeight,
+  columns: s.outWidth,
+  target: 0,
+  targetRow: s.outWidth,
+  targetColumn: 1,
+});
+
+/** Byte offset of tap (y, x) of a channel's planes from an output's place. */
+const tapOffset = (s: ConvShape, p: Planes, channel: number, y: number, x: number): number => {
+  const phase = (channel * p.phasesY + (y % s.strideY)) * p.phasesX + (x % s.strideX);
+  return 4 * (phase * p.plane + Math.floor(y / s.strideY) * p.pitch + Math.floor(x / s.strideX));
+};
+
 /** Terms (c, ky, kx) of an output, in the order of the weights. */
 export function forwardProduct(s: ConvShape, p: Planes): Product {
   const perGroup = s.channels / s.groups;
   const k = perGroup * s.kernelHeight * s.kernelWidth;
   const terms = new Int32Array(k);
-  const weights = new Int32Array(k);
   let i = 0;
   for (let c = 0; c < perGroup; c++) {
     for (let y = 0; y < s.kernelHeight; y++) {
-      for (let x = 0; x < s.kernelWidth; x++) {
-        const phase = (c * p.phasesY + (y % s.strideY)) * p.phasesX + (x % s.strideX);
-        const at = Math.floor(y / s.strideY) * p.pitch + Math.floor(x / s.strideX);
-        terms[i] = 4 * (phase * p.plane + at);
-        weights[i] = 4 * i;
-        i++;
-      }
+      for (let x = 0; x < s.kernelWidth; x++) terms[i++] = tapOffset(s, p, c, y, x);
     }
   }
-  return {
-    terms,
-    weights,
-    start: 0,
-    rows: s.outHeight,
-    columns: s.outWidth,
-    target: 0,
-    targetRow: s.outWidth,
-    targetColumn: 1,
-  };
+  return { ...forwardFrame(s), terms, weights: Int32Array.from({ length: k }, (_, t) => 4 * t) };
+}
+
+/** The parts of the input's gradient, one for each phase that has any: its frame and its taps along both axes. */
+function phaseFrames(s: ConvShape, p: Planes): { readonly frame: Frame; readonly y: Phase; readonly x: Phase }[] {
+  return phasesOf(s.height, s.kernelHeight, s.strideY, s.top).flatMap((y) =>
+    phasesOf(s.width, s.kernelWidth, s.strideX, s.left)
+      .filter((x) => x.count > 0 && y.count > 0)
+      .map((x) => ({
+        y,
+        x,
+        frame: {
+          start: (p.top + y.first) * p.pitch + p.left + x.first,
+          rows: y.count,
+          columns: x.count,
+          target: (s.strideY * y.first + y.phase - s.top) * s.width + s.strideX * x.first + x.phase - s.left,
+          targetRow: s.strideY * s.width,
+          targetColumn: s.strideX,
+        },
+      })),
+  );
 }
 
 /** The products that give the input's gradient from planes of the output's, one a phase. */
@@ -242,35 +265,108 @@ export function inputProducts(s: ConvShape, p: Planes): Product[] {
   const area = s.kernelHeight * s.kernelWidth;
   const perGroup = s.channels / s.groups;
   const outs = s.outs / s.groups;
-  const products: Product[] = [];
-  for (const y of phasesOf(s.height, s.kernelHeight, s.strideY, s.top)) {
-    for (const x of phasesOf(s.width, s.kernelWidth, s.strideX, s.left)) {
-      if (y.count === 0 || x.count === 0) continue;
-      const k = outs * y.taps * x.taps;
-      const terms = new Int32Array(k);
-      const weights = new Int32Array(k);
-      let i = 0;
-      for (let o = 0; o < outs; o++) {
-        for (let ty = 0; ty < y.taps; ty++) {
-          for (let tx = 0; tx < x.taps; tx++) {
-            terms[i] = 4 * (o * p.plane - ty * p.pitch - tx);
-            const tap = (y.phase + s.strideY * ty) * s.kernelWidth + x.phase + s.strideX * tx;
-            weights[i] = 4 * (o * perGroup * area + tap);
-            i++;
-          }
+  return phaseFrames(s, p).map(({ frame, y, x }) => {
+    const k = outs * y.taps * x.taps;
+    const terms = new Int32Array(k);
+    const weights = new Int32Array(k);
+    let i = 0;
+    for (let o = 0; o < outs; o++) {
+      for (let ty = 0; ty < y.taps; ty++) {
+        for (let tx = 0; tx < x.taps; tx++) {
+          terms[i] = 4 * (o * p.plane - ty * p.pitch - tx);
+          const tap = (y.phase + s.strideY * ty) * s.kernelWidth + x.phase + s.strideX * tx;
+          weights[i] = 4 * (o * perGroup * area + tap);
+          i++;
         }
       }
-      products.push({
-        terms,
-        weights,
-        start: (p.top + y.first) * p.pitch + p.left + x.first,
-        rows: y.count,
-        columns: x.count,
-        target: (s.strideY * y.first + y.phase - s.top) * s.width + s.strideX * x.first + x.phase - s.left,
-        targetRow: s.strideY * s.width,
-        targetColumn: s.strideX,
-      });
     }
-  }
-  return products;
+    return { ...frame, terms, weights };
+  });
+}
+
+/** The weights that a convolution has, all or some: places in an array of values, row by row of outputs. */
+export interface Entries {
+  /** length of the array; places that no entry names count for nothing */
+  readonly stored: number;
+  /** `flat` is the index in [O, C / groups, kh, kw]; both rise, and an output's places lie together */
+  forEach(visit: (place: number, flat: number) => void): void;
+}
+
+export const allEntries = (s: ConvShape): Entries => {
+  const stored = (s.outs * s.channels * s.kernelHeight * s.kernelWidth) / s.groups;
+  return {
+    stored,
+    forEach: (visit) => {
+      for (let i = 0; i < stored; i++) visit(i, i);
+    },
+  };
+};
+
+/** A product in which every result's channel has terms of its own. */
+export interface ListedProduct extends Frame {
+  /** first term of each channel, and the one behind its last */
+  readonly starts: Int32Array;
+  readonly ends: Int32Array;
+  /** byte offset of each term from an output's place in the planes of an image */
+  readonly terms: Int32Array;
+  /** place of each term's weight among the values; absent where it is the term's own number */
+  readonly order?: Int32Array;
+}
+
+interface Tap {
+  readonly out: number;
+  readonly channel: number;
+  readonly y: number;
+  readonly x: number;
+}
+
+function tapOf(s: ConvShape, flat: number): Tap {
+  const area = s.kernelHeight * s.kernelWidth;
+  const perGroup = s.channels / s.groups;
+  const out = Math.floor(flat / (perGroup * area));
+  const within = flat - out * perGroup * area;
+  const c = Math.floor(within / area);
+  const tap = within - c * area;
+  const y = Math.floor(tap / s.kernelWidth);
+  const channel = Math.floor(out / (s.outs / s.groups)) * perGroup + c;
+  return { out, channel, y, x: tap - y * s.kernelWidth };
+}
+
+export function forwardLists(s: ConvShape, p: Planes, entries: Entries): ListedProduct {
+  const starts = new Int32Array(s.outs);
+  const ends = new Int32Array(s.outs);
+  const terms = new Int32Array(entries.stored);
+  entries.forEach((place, flat) => {
+    const { out, channel, y, x } = tapOf(s, flat);
+    terms[place] = tapOffset(s, p, channel, y, x);
+    if (ends[out] === 0) starts[out] = place;
+    ends[out] = place + 1;
+  });
+  return { ...forwardFrame(s), starts, ends, terms };
+}
+
+export function inputLists(s: ConvShape, p: Planes, entries: Entries): ListedProduct[] {
+  return phaseFrames(s, p).map(({ frame, y, x }) => {
+    const mine = (t: Tap): boolean => t.y % s.strideY === y.phase && t.x % s.strideX === x.phase;
+    const counts = new Int32Array(s.channels);
+    entries.forEach((_, flat) => {
+      const t = tapOf(s, flat);
+      if (mine(t)) counts[t.channel]++;
+    });
+    const starts = new Int32Array(s.channels);
+    for (let c = 1; c < s.channels; c++) starts[c] = starts[c - 1] + counts[c - 1];
+    const ends = starts.slice();
+    const total = counts.reduce((a, b) => a + b, 0);
+    const terms = new Int32Array(total);
+    const order = new Int32Array(total);
+    entries.forEach((place, flat) => {
+      const t = tapOf(s, flat);
+      if (!mine(t)) return;
+      const at = ends[t.channel]++;
+      const [ty, tx] = [Math.floor(t.y / s.strideY), Math.floor(t.x / s.strideX)];
+      terms[at] = 4 * (t.out * p.plane - ty * p.pitch - tx);
+      order[at] = place;
+    });
+    return { ...frame, starts, ends, terms, order };
+  });
 }

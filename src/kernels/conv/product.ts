@@ -156,7 +156,7 @@ function stage(draw: Draw, box: Sandbox, s: ConvShape, way: Way, images: number,
   const values = draw.floats(images * from * fromSize);
   const w = draw.floats((s.outs * s.channels * s.kernelHeight * s.kernelWidth) / s.groups);
   const bias = draw.floats(to);
-  const p = raw ? rawPlanes(inSize) : forward ? inputPlanes(s, draw.int(0, 9)) : gradientPlanes(s, draw.int(0, 9));
+  const p = raw ? rawPlanes(1, inSize) : forward ? inputPlanes(s, draw.int(0, 9)) : gradientPlanes(s, draw.int(0, 9));
   const [height, width] = forward ? [s.height, s.width] : [s.outHeight, s.outWidth];
   const [strideY, strideX] = forward ? [s.strideY, s.strideX] : [1, 1];
   const x = raw
@@ -182,7 +182,7 @@ function stage(draw: Draw, box: Sandbox, s: ConvShape, way: Way, images: number,
 
 function trial(way: Way, width: number, pointwise: boolean) {
   return (draw: Draw, box: Sandbox): Comparison[] => {
-    const drawn = drawShape(draw, width === 1);
+    const drawn = drawShape(draw);
     const s: ConvShape = pointwise
       ? {
           ...drawn,
@@ -258,7 +258,7 @@ export const productFunctions = (width: number): Readonly<Record<"pack" | "multi
   },
 });
 
-/** Trials of a product kernel; `width` 1 draws one channel a group. */
+/** Trials of a product kernel. */
 export const productTrials = (width: number): readonly Trial[] => [
   { name: "forward", run: trial("forward", width, false) },
   { name: "input's gradient", run: trial("gradient", width, false) },

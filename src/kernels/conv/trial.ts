@@ -2,7 +2,7 @@
 import type { Draw } from "../kernel.ts";
 import type { ConvShape } from "./geometry.ts";
 
-/** A small shape with at least one output; with `depthwise`, one channel a group. */
+/** A small shape with at least one output; with `depthwise`, one channel and one output a group. */
 export function drawShape(draw: Draw, depthwise = false): ConvShape {
   const groups = draw.int(1, depthwise ? 5 : 3);
   const perGroup = depthwise ? 1 : draw.int(1, 4);

@@ -35,13 +35,8 @@ const { add, sub, mul, shl, lt, divu, remu } = i32;
 const n = i32.const;
 const UNROLL = 4;
 
-/** Outputs and terms of a tile: outs * terms + terms + 2 values must fit 15 registers. */
-export interface GradientTile {
-  readonly outs: number;
-  readonly terms: number;
-}
-export const DENSE_GRADIENT: GradientTile = { outs: 4, terms: 2 };
-export const DEPTHWISE_GRADIENT: GradientTile = { outs: 1, terms: 5 };
+/** Outputs and terms of a tile: R * J + J + 2 values must fit 15 registers. */
+const [R, J] = [4, 2];
 
 const params = {
   dy: "i32",
@@ -61,8 +56,7 @@ const params = {
   to: "i32",
 } as const;
 
-function emit(m: ModuleBuilder, fused: boolean, tile: GradientTile): void {
-  const { outs: R, terms: J } = tile;
+function emit(m: ModuleBuilder, fused: boolean): void {
   const least = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => select(a, b, lt(a, b));
   m.func("dot", params, ({ p, local, locals }) => {
     const acc = Array.from({ length: R }, () => locals("v128", J));
@@ -142,85 +136,70 @@ function emit(m: ModuleBuilder, fused: boolean, tile: GradientTile): void {
 }
 
 /** Units of `dot`: a tile of outputs by terms. */
-export const gradientUnits = (outs: number, groups: number, k: number, tile: GradientTile): number =>
-  groups * Math.ceil(outs / groups / tile.outs) * Math.ceil(k / tile.terms);
+export const gradientUnits = (outs: number, groups: number, k: number): number =>
+  groups * Math.ceil(outs / groups / R) * Math.ceil(k / J);
 
 /** Vectors of four from the first to the last output of an image whose planes have this pitch. */
 export const vectorsOf = (rows: number, columns: number, pitch: number): number =>
   Math.ceil(((rows - 1) * pitch + columns) / 4);
 
-function trial(tile: GradientTile) {
-  return (draw: Draw, box: Sandbox): Comparison[] => {
-    const s: ConvShape = drawShape(draw, tile === DEPTHWISE_GRADIENT);
-    const images = draw.int(0, 3);
-    const values = draw.floats(images * s.channels * s.height * s.width);
-    const dys = draw.floats(images * s.outs * s.outHeight * s.outWidth);
-    const shared = draw.int(0, 1) === 1;
-    const pitch = Math.max(inputPlanes(s).pitch, shared ? gradientPlanes(s).pitch : 0);
-    const xp = inputPlanes(s, pitch);
-    const dp = shared ? gradientPlanes(s, pitch) : flatPlanes(s, pitch);
-    const put = (v: Float64Array): number => box.put(Float32Array.from(v));
-    const x = put(splitPlanes(values, images * s.channels, s.height, s.width, xp, s.strideY, s.strideX));
-    const dy = put(splitPlanes(dys, images * s.outs, s.outHeight, s.outWidth, dp, 1, 1));
-    const { terms } = forwardProduct(s, xp);
-    const k = terms.length;
-    const table = box.put(terms);
-    const onto = draw.int(0, 1);
-    const start = draw.floats(s.outs * k);
-    const [whole, pieces] = [box.put(start), box.put(start)];
-    const outs = s.outs / s.groups;
-    const run = (dw: number, from: number, to: number): number =>
-      box.call(
-        "dot",
-        ...[dy + 4 * (dp.top * dp.pitch + dp.left), s.outs * bytesOfPlanes(dp), bytesOfPlanes(dp)],
-        ...[x, s.channels * bytesOfPlanes(xp), (s.channels / s.groups) * bytesOfPlanes(xp)],
-        ...[table, k, outs, images, vectorsOf(s.outHeight, s.outWidth, pitch), dw, onto, from, to],
-      );
-    const units = gradientUnits(s.outs, s.groups, k, tile);
-    run(whole, 0, units);
-    inPieces(draw, units, (a, b) => run(pieces, a, b));
-    const want = convWeightGradient(s, values, dys, images).map((v, i) => v + onto * start[i]);
-    const sizes = convWeightGradient(s, sizesOf(values), sizesOf(dys), images);
-    // Worst case of a sum rounded at every step, over all outputs of all images, and the old value.
-    const steps = images * s.outHeight * s.outWidth + 4;
-    const tolerance = sizes.map((size, i) => (size * steps + Math.abs(start[i])) * 2 ** -23);
-    const got = box.f32(whole, start.length);
-    return [
-      { what: "weight's gradient", got, want, tolerance },
-      { what: "weight's gradient, in pieces", got: box.f32(pieces, start.length), want: got, tolerance: 0 },
-    ];
-  };
-}
+const trial = (draw: Draw, box: Sandbox): Comparison[] => {
+  const s: ConvShape = drawShape(draw);
+  const images = draw.int(0, 3);
+  const values = draw.floats(images * s.channels * s.height * s.width);
+  const dys = draw.floats(images * s.outs * s.outHeight * s.outWidth);
+  const shared = draw.int(0, 1) === 1;
+  const pitch = Math.max(inputPlanes(s).pitch, shared ? gradientPlanes(s).pitch : 0);
+  const xp = inputPlanes(s, pitch);
+  const dp = shared ? gradientPlanes(s, pitch) : flatPlanes(s, pitch);
+  const put = (v: Float64Array): number => box.put(Float32Array.from(v));
+  const x = put(splitPlanes(values, images * s.channels, s.height, s.width, xp, s.strideY, s.strideX));
+  const dy = put(splitPlanes(dys, images * s.outs, s.outHeight, s.outWidth, dp, 1, 1));
+  const { terms } = forwardProduct(s, xp);
+  const k = terms.length;
+  const table = box.put(terms);
+  const onto = draw.int(0, 1);
+  const start = draw.floats(s.outs * k);
+  const [whole, pieces] = [box.put(start), box.put(start)];
+  const outs = s.outs / s.groups;
+  const run = (dw: number, from: number, to: number): number =>
+    box.call(
+      "dot",
+      ...[dy + 4 * (dp.top * dp.pitch + dp.left), s.outs * bytesOfPlanes(dp), bytesOfPlanes(dp)],
+      ...[x, s.channels * bytesOfPlanes(xp), (s.channels / s.groups) * bytesOfPlanes(xp)],
+      ...[table, k, outs, images, vectorsOf(s.outHeight, s.outWidth, pitch), dw, onto, from, to],
+    );
+  const units = gradientUnits(s.outs, s.groups, k);
+  run(whole, 0, units);
+  inPieces(draw, units, (a, b) => run(pieces, a, b));
+  const want = convWeightGradient(s, values, dys, images).map((v, i) => v + onto * start[i]);
+  const sizes = convWeightGradient(s, sizesOf(values), sizesOf(dys), images);
+  // Worst case of a sum rounded at every step, over all outputs of all images, and the old value.
+  const steps = images * s.outHeight * s.outWidth + 4;
+  const tolerance = sizes.map((size, i) => (size * steps + Math.abs(start[i])) * 2 ** -23);
+  const got = box.f32(whole, start.length);
+  return [
+    { what: "weight's gradient", got, want, tolerance },
+    { what: "weight's gradient, in pieces", got: box.f32(pieces, start.length), want: got, tolerance: 0 },
+  ];
+};
 
-function gradientKernel(name: string, summary: string, tile: GradientTile): Kernel {
-  return {
-    name,
-    family: "conv",
-    summary,
-    functions: {
-      dot: {
-        params: Object.keys(params),
-        does:
-          "dw[o, i] = (onto: +=) sum over images and 4 vectors elements e of dy[o, e] x[e + terms[i]] of the output's " +
-          `group; strides and terms in bytes, outs a group's; units are tiles of ${tile.outs} outputs by ${tile.terms} terms`,
-      },
+export const convWeights: Kernel = {
+  name: "conv-weights-f32-4x2",
+  family: "conv",
+  summary: "Weight gradient of a convolution over padded planes, tiles of 4 outputs by 2 terms",
+  functions: {
+    dot: {
+      params: Object.keys(params),
+      does:
+        "dw[o, i] = (onto: +=) sum over images and 4 vectors elements e of dy[o, e] x[e + terms[i]] of the output's " +
+        "group; strides and terms in bytes, outs a group's; units are tiles of 4 outputs by 2 terms",
     },
-    emit({ shared, fused }) {
-      const m = new ModuleBuilder({ shared });
-      emit(m, fused, tile);
-      return m.bytes();
-    },
-    trials: [{ name: "weight's gradient", run: trial(tile) }],
-  };
-}
-
-export const convWeights: Kernel = gradientKernel(
-  "conv-weights-f32-4x2",
-  "Weight gradient of a convolution over padded planes, tiles of 4 outputs by 2 terms",
-  DENSE_GRADIENT,
-);
-export const depthwiseWeights: Kernel = gradientKernel(
-  "depthwise-weights-f32-1x5",
-  "Weight gradient of a convolution with one output a group, tiles of 5 terms",
-  DEPTHWISE_GRADIENT,
-);
+  },
+  emit({ shared, fused }) {
+    const m = new ModuleBuilder({ shared });
+    emit(m, fused);
+    return m.bytes();
+  },
+  trials: [{ name: "weight's gradient", run: trial }],
+};

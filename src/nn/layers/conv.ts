@@ -1,22 +1,30 @@
 /** Convolution layers over `Param`s, counted in `nn/cost.ts`. */
 import { demand } from "../../core/errors.ts";
 import type { Tensor } from "../../core/tensor.ts";
-import { countProduct } from "../cost.ts";
+import { counter, countProduct, type Product } from "../cost.ts";
 import { constant, heNormal, type Initialiser } from "../init.ts";
 import type { Mode, Net } from "../net.ts";
 import { type ConvOptions, conv2d, convTranspose2d, type TransposedConvOptions } from "../ops/conv.ts";
+import { sparseConv2d } from "../ops/sparse-conv.ts";
 import { effective, Param, type ParamOptions } from "../param.ts";
 
 type Sizes = Pick<ConvOptions, "stride" | "padding" | "groups">;
 
-/** The convolution of x with a weight [O, C / groups, kh, kw], masked or seen through its view. */
-export function convProduct(x: Tensor, weight: Param, mode: Mode, options: Omit<ConvOptions, "ran">): Tensor {
+/** The convolution of x with a weight [O, C / groups, kh, kw] in any storage, or as its view shows it. */
+export function convProduct(
+  x: Tensor,
+  weight: Param,
+  mode: Mode,
+  options: Omit<ConvOptions, "ran" | "backward">,
+): Tensor {
+  const ran = (product: Product, places: number, whole = false): void => counter(weight, places)(product, whole);
+  if (weight.sparse) {
+    const { onDenseGradient } = weight;
+    return sparseConv2d(x, weight.value, weight.sparse, weight.shape, { ...options, ran, onDenseGradient });
+  }
   const seen = effective(weight, mode.t);
-  return conv2d(x, seen.weight, {
-    ...options,
-    ...(seen.backward === seen.weight ? {} : { backward: seen.backward }),
-    ran: (product, places) => countProduct(weight, product, places),
-  });
+  const backward = seen.backward === seen.weight ? {} : { backward: seen.backward };
+  return conv2d(x, seen.weight, { ...options, ...backward, ran });
 }
 
 export interface ConvLayerOptions extends ParamOptions, Sizes {
@@ -59,7 +67,7 @@ export function convLayer(
   const role = groups > 1 && groups === inputs ? "depthwise" : "weight";
   const uses = size === undefined ? 1 : convSize(size, kernel, { stride, padding }) ** 2;
   const shape = [outputs, inputs / groups, kernel, kernel];
-  const weight = new Param(`${name}.weight`, shape, init, seed, { role, uses, ...rest });
+  const weight = new Param(`${name}.weight`, shape, init, seed, { role, uses, storages: ["csr"], ...rest });
   const shift = bias ? new Param(`${name}.bias`, [outputs], constant(0), seed) : undefined;
   return {
     params: shift ? [weight, shift] : [weight],

@@ -8,7 +8,7 @@ import { type ConvShape, convBackward, convForward } from "../../core/compute/co
 import { parallel } from "../../core/engine.ts";
 import { demand } from "../../core/errors.ts";
 import { record } from "../../core/tape.ts";
-import { Tensor } from "../../core/tensor.ts";
+import { type Shape, Tensor } from "../../core/tensor.ts";
 import { channelsKernel } from "../../kernels/conv/index.ts";
 
 type Pair = number | readonly [vertical: number, horizontal: number];
@@ -41,10 +41,10 @@ function axis(name: string, size: number, kernel: number, stride: number, paddin
   return { before, out: Math.floor((size + total - kernel) / stride) + 1 };
 }
 
-function images(name: string, x: Tensor, weight: Tensor, channels: number, groups: number): void {
-  demand(x.shape.length === 4 && weight.shape.length === 4 && x.shape[1] === channels, () => ({
+function images(name: string, x: Tensor, weight: Shape, channels: number, groups: number): void {
+  demand(x.shape.length === 4 && weight.length === 4 && x.shape[1] === channels, () => ({
     about: name,
-    expected: `images [B, ${channels}, H, W] for weights [${weight.shape.join(", ")}] in ${groups} groups`,
+    expected: `images [B, ${channels}, H, W] for weights [${weight.join(", ")}] in ${groups} groups`,
     got: `[${x.shape.join(", ")}]`,
     hint: "Check the layer's input channels and groups.",
   }));
@@ -60,31 +60,37 @@ export function channelSums(dy: Tensor): Tensor {
   return out;
 }
 
-/** x [B, C, H, W], weight [O, C / groups, kh, kw] -> [B, O, OH, OW]. */
-export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Tensor {
+/** Sizes of a convolution of images by weights of a shape; a `LacunaError` where they do not fit. */
+export function convShape(name: string, x: Tensor, weight: Shape, options: ConvOptions): ConvShape {
   const { groups = 1, bias = null, padding = 0 } = options;
-  const [outs, perGroup, kernelHeight, kernelWidth] = weight.shape;
-  images("conv2d", x, weight, perGroup * groups, groups);
-  const [batch, channels, height, width] = x.shape;
+  const [outs, perGroup, kernelHeight, kernelWidth] = weight;
+  images(name, x, weight, perGroup * groups, groups);
+  const [, channels, height, width] = x.shape;
   const [strideY, strideX] = pair(options.stride ?? 1);
   const [padY, padX] = padding === "same" ? (["same", "same"] as const) : pair(padding);
   demand(whole(groups, 1) && outs % groups === 0 && (!bias || bias.size === outs), () => ({
-    about: "conv2d",
+    about: name,
     expected: `${outs} outputs to be a multiple of the groups, and as many biases`,
     got: `${groups} groups${bias ? `, ${bias.size} biases` : ""}`,
     hint: "Check the layer's options.",
   }));
-  const y = axis("conv2d, rows", height, kernelHeight, strideY, padY);
-  const x_ = axis("conv2d, columns", width, kernelWidth, strideX, padX);
-  const shape: ConvShape = {
+  const rows = axis(`${name}, rows`, height, kernelHeight, strideY, padY);
+  const columns = axis(`${name}, columns`, width, kernelWidth, strideX, padX);
+  return {
     ...{ channels, outs, height, width, kernelHeight, kernelWidth, strideY, strideX, groups },
-    ...{ top: y.before, left: x_.before, outHeight: y.out, outWidth: x_.out },
+    ...{ top: rows.before, left: columns.before, outHeight: rows.out, outWidth: columns.out },
   };
-  const out = new Tensor([batch, outs, y.out, x_.out]);
-  const places = batch * y.out * x_.out;
-  options.ran?.("forward", places);
+}
+
+/** x [B, C, H, W], weight [O, C / groups, kh, kw] -> [B, O, OH, OW]. */
+export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Tensor {
+  const { bias = null, backward = weight, ran } = options;
+  const shape = convShape("conv2d", x, weight.shape, options);
+  const [batch] = x.shape;
+  const out = new Tensor([batch, shape.outs, shape.outHeight, shape.outWidth]);
+  const places = batch * shape.outHeight * shape.outWidth;
+  ran?.("forward", places);
   convForward(shape, batch, x.ptr, weight.ptr, bias ? bias.ptr : 0, out.ptr);
-  const seen = options.backward ?? weight;
   return record(
     "conv2d",
     bias ? [x, weight, bias] : [x, weight],
@@ -92,14 +98,14 @@ export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Te
     (dy, [wantX, wantW, wantBias]) => {
       const dx = wantX ? new Tensor(x.shape) : null;
       const dw = wantW ? new Tensor(weight.shape) : null;
-      if (dx) options.ran?.("dX", places);
-      if (dw) options.ran?.("dW", places);
+      if (dx) ran?.("dX", places);
+      if (dw) ran?.("dW", places);
       if (dx || dw) {
-        convBackward(shape, batch, { x: x.ptr, dy: dy.ptr, w: seen.ptr, dx: dx?.ptr ?? 0, dw: dw?.ptr ?? 0 });
+        convBackward(shape, batch, { x: x.ptr, dy: dy.ptr, w: backward.ptr, dx: dx?.ptr ?? 0, dw: dw?.ptr ?? 0 });
       }
       return [dx, dw, wantBias ? channelSums(dy) : null];
     },
-    options.backward ? [options.backward] : [],
+    backward === weight ? [] : [backward],
   );
 }
 
@@ -116,7 +122,7 @@ export interface TransposedConvOptions extends Omit<ConvOptions, "padding" | "ba
 export function convTranspose2d(x: Tensor, weight: Tensor, options: TransposedConvOptions = {}): Tensor {
   const { groups = 1, bias = null } = options;
   const [channels, perGroup, kernelHeight, kernelWidth] = weight.shape;
-  images("convTranspose2d", x, weight, channels, groups);
+  images("convTranspose2d", x, weight.shape, channels, groups);
   const [batch, , inHeight, inWidth] = x.shape;
   const outs = perGroup * groups;
   const [strideY, strideX] = pair(options.stride ?? 1);

@@ -1,11 +1,10 @@
 /**
  * Sparse weights over the engine's memory, in every layout of `kernels/sparse/layouts.ts`.
  *
- * Y[T, out] = X[T, in] W^T. A few tokens run one by one through the vector kernels, which read bf16 and f16 values as they
- * are;
- * more run in panels, packed and, for narrow values, expanded to f32 inside the call. Which kernel runs is a function of shapes
- * alone and no kernel's result depends on how its work is split, so the same call gives the same bits for any number of
- * threads.
+ * Y[T, out] = X[T, in] W^T. A few tokens run one by one through the vector kernels, which read narrow values as they are;
+ * more run in panels, packed and, for narrow values, expanded to f32 inside the call. Which kernel runs is a function of
+ * shapes alone and no kernel's result depends on how its work is split, so the same call gives the same bits for any
+ * number of threads.
  *
  * Blocks take any mask and then hold zeros. For one vector an unstructured mask up to 80 % is faster stored in 4x1 (where
  * 59 % of the blocks remain) than in CSR, and equal at 90 %; for many tokens CSR wins from 50 % on.

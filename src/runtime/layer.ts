@@ -62,7 +62,7 @@ export interface LayerBytes {
   readonly perToken: number;
 }
 
-/** Most tokens that run in the form chosen for decode; so many the sparse kernels of blocks take one by one. */
+/** Most tokens that run in the form chosen for decode; about so many the sparse kernels take one by one. */
 export const FEW = 4;
 
 /** A weight in one form. */

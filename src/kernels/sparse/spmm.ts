@@ -23,6 +23,7 @@ import {
   forRange,
   i32,
   i32x4,
+  type Label,
   type Local,
   label,
   loop,
@@ -60,7 +61,15 @@ export const SPMM_OPERANDS = {
 
 const UNROLL = 4;
 /** Inputs of a 1x16 block that are unrolled in a turn. */
-const ALONG = 8;
+const ALONG = 4;
+/** Vectors of a step after which V8 11 has to finish its sums: more of them at once would spill. */
+const FENCE = 4;
+
+/**
+ * An exit that is never taken: values do not lie at addresses this low. Each fence of a loop needs another number, since a
+ * condition that was tested before is known, and the branch vanishes.
+ */
+const never = (target: Label, value: I32, number: number): Stmt => brIf(target, i32.eq(value, c(1 + number)));
 
 /** address of column `index` of a panel of `vectors` vectors */
 const columnAt = (panel: I32, index: I32, vectors: number): I32 => {
@@ -104,6 +113,8 @@ function streamEntries(l: Layout, f: Frame): Streaming {
   const holdWeights = l.rows < vectors;
   const held = range(holdWeights ? l.rows : vectors).map(() => f.v128());
   const pass = f.v128();
+  const fence = (q: number, i: number): Stmt[] =>
+    holdWeights && i % FENCE === FENCE - 1 && i < vectors - 1 ? [never(done, value, vectors * q + i)] : [];
   const weight = (q: number, o: number): Expr<"v128"> => v128.load32splat(value, bytes * q + 4 * o);
   const products = (q: number): Stmt[] =>
     holdWeights
@@ -111,8 +122,12 @@ function streamEntries(l: Layout, f: Frame): Streaming {
           ...held.map((w, o) => w.set(weight(q, o))),
           ...range(vectors).flatMap((i) => {
             const xs = v128.load(x, 16 * i);
-            if (l.rows === 1) return [acc[0][i].set(madd(f.fused, held[0], xs, acc[0][i]))];
-            return [pass.set(xs), ...held.map((w, o) => acc[o][i].set(madd(f.fused, w, pass, acc[o][i])))];
+            if (l.rows === 1) return [acc[0][i].set(madd(f.fused, held[0], xs, acc[0][i])), ...fence(q, i)];
+            return [
+              pass.set(xs),
+              ...held.map((w, o) => acc[o][i].set(madd(f.fused, w, pass, acc[o][i]))),
+              ...fence(q, i),
+            ];
           }),
         ]
       : [
@@ -179,9 +194,10 @@ function streamBlocks(l: Layout, f: Frame): Streaming {
           inside,
           ...range(ALONG).flatMap((k) => [
             w.set(v128.load32splat(value, 4 * k)),
-            ...sums.map((a, i) => a.set(madd(f.fused, w, v128.load(x, 16 * (vectors * k + i)), a))),
-            // Never taken: no values lie at address 0.
-            ...(k < ALONG - 1 ? [brIf(done, i32.eqz(value))] : []),
+            ...sums.flatMap((a, i) => [
+              a.set(madd(f.fused, w, v128.load(x, 16 * (vectors * k + i)), a)),
+              ...((i + 1) % FENCE === 0 || i === vectors - 1 ? [never(done, value, vectors * k + i)] : []),
+            ]),
           ]),
           x.set(add(x, c(16 * vectors * ALONG))),
           value.set(add(value, c(4 * ALONG))),
@@ -201,7 +217,7 @@ function addStrip(m: ModuleBuilder, l: Layout, vectors: number, fused: boolean):
     names([...SPMM_OPERANDS[l.index], ...STRIP]),
     (f) => {
       const { panel, y, tokens, out, from, to } = f.p;
-      const [g, unit, rows, stride, target, left] = f.locals("i32", 6);
+      const [g, unit, rows, stride, target, left, whole] = f.locals("i32", 7);
       const acc = range(l.rows).map(() => f.locals("v128", vectors));
       const frame = { panel, unit, acc, fused, p: f.p, i32: () => f.local("i32"), v128: () => f.local("v128") };
       const { begin, run } = (l.columns > 1 ? streamBlocks : streamEntries)(l, frame);
@@ -216,11 +232,17 @@ function addStrip(m: ModuleBuilder, l: Layout, vectors: number, fused: boolean):
           );
           return [
             first,
-            ...turned.flatMap((row, t) => [
-              w.set(row),
-              when(i32.gt(tokens, c(4 * i + t)), storeLanes(target, w, left)),
-              target.set(add(target, stride)),
-            ]),
+            when(
+              whole,
+              seq(...turned.flatMap((row) => [v128.store(target, row), target.set(add(target, stride))])),
+              seq(
+                ...turned.flatMap((row, t) => [
+                  w.set(row),
+                  when(i32.gt(tokens, c(4 * i + t)), storeLanes(target, w, left)),
+                  target.set(add(target, stride)),
+                ]),
+              ),
+            ),
           ];
         };
         return [
@@ -234,11 +256,12 @@ function addStrip(m: ModuleBuilder, l: Layout, vectors: number, fused: boolean):
             sums,
             target.set(at(y, g, 4)),
             left.set(i32.sub(out, i32.shl(g, c(2)))),
+            whole.set(i32.and(i32.ge(left, c(GROUP)), i32.eq(tokens, c(4 * vectors)))),
             ...range(vectors).flatMap(write),
           ),
         ];
       }
-      const [whole, row, j] = f.locals("i32", 3);
+      const [row, j] = f.locals("i32", 2);
       const tile = f.locals("v128", 4);
       const turn = transposed(tile, half);
       /** sums of the unit's row `o`, untransposed, into row `j + o` of the group's tiles */

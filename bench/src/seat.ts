@@ -87,9 +87,9 @@ export class Seat {
     return reply.value as T;
   }
 
-  /** The call as something to time, by `seatClock`. */
-  variant(call: string): Variant {
-    return { name: this.name, run: () => void this.call(call) };
+  /** The call as something to time, by `seatClock`; named after the seat, or as asked where it has several. */
+  variant(call: string, argument?: unknown, name: string = this.name): Variant {
+    return { name, run: () => void this.call(call, argument) };
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,48 @@
+/** ONNX Runtime's products, dense: a model with one MatMul for each copy of the weight, which it packs when it is made. */
+import { matMulModel, type OrtKind, type OrtSession, ortSession } from "../peers/ort.ts";
+import { copiesOf, inputOf, type ProductCase, type Products, transposed, weightOf } from "./case.ts";
+
+export interface OrtSetup {
+  readonly kind: OrtKind;
+}
+
+interface Loaded {
+  readonly sessions: readonly OrtSession[];
+  readonly runs: readonly (() => Promise<Readonly<Record<string, { readonly data: unknown }>>>)[];
+  at: number;
+}
+
+export async function open({ kind }: OrtSetup): Promise<Products> {
+  const loaded = new Map<string, Loaded>();
+  const of = (id: string): Loaded => {
+    const found = loaded.get(id);
+    if (!found) throw new Error(`bench: no product ${id}`);
+    return found;
+  };
+  return {
+    async load(c: ProductCase) {
+      const sessions: OrtSession[] = [];
+      const runs: Loaded["runs"][number][] = [];
+      for (let i = 0; i < copiesOf(c); i++) {
+        const model = matMulModel(transposed(weightOf(c, i), c.out, c.in), c.in, c.out);
+        const session = await ortSession(kind, model);
+        sessions.push(session);
+        runs.push(session.prepared({ x: { data: inputOf(c, i), dims: [c.tokens, c.in] } }));
+      }
+      loaded.set(c.id, { sessions, runs, at: 0 });
+    },
+    run(id) {
+      const found = of(id);
+      found.at = (found.at + 1) % found.runs.length;
+      return found.runs[found.at]().then(() => undefined);
+    },
+    async sample(id) {
+      const { y } = await of(id).runs[1]();
+      return (y.data as Float32Array).slice();
+    },
+    async unload(id) {
+      for (const s of of(id).sessions) await s.free();
+      loaded.delete(id);
+    },
+  };
+}

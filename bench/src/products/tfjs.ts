@@ -1,0 +1,36 @@
+/** tfjs-wasm's products, dense. Its packing of a constant factor (XNNPACK) happens once per tensor, before the timing. */
+import type { Tensor2D } from "@tensorflow/tfjs-core";
+import { rotate } from "../../../src/runtime/timing.ts";
+import { tfjs } from "../peers/tfjs.ts";
+import { copiesOf, inputOf, type ProductCase, type Products, transposed, weightOf } from "./case.ts";
+
+export async function open(): Promise<Products> {
+  const tf = await tfjs();
+  const loaded = new Map<string, { next: () => void; xs: Tensor2D[]; bs: Tensor2D[] }>();
+  const of = (id: string) => {
+    const found = loaded.get(id);
+    if (!found) throw new Error(`bench: no product ${id}`);
+    return found;
+  };
+  return {
+    load(c: ProductCase) {
+      const copies = Array.from({ length: copiesOf(c) }, (_, i) => i);
+      const xs = copies.map((i) => tf.tensor2d(inputOf(c, i), [c.tokens, c.in]));
+      const bs = copies.map((i) => tf.tensor2d(transposed(weightOf(c, i), c.out, c.in), [c.in, c.out]));
+      loaded.set(c.id, { xs, bs, next: rotate(copies.length, (i) => tf.matMul(xs[i], bs[i]).dispose()) });
+    },
+    run: (id) => of(id).next(),
+    sample(id) {
+      const { xs, bs } = of(id);
+      const y = tf.matMul(xs[1], bs[1]);
+      const values = y.dataSync() as Float32Array;
+      y.dispose();
+      return values.slice();
+    },
+    unload(id) {
+      const { xs, bs } = of(id);
+      for (const t of [...xs, ...bs]) t.dispose();
+      loaded.delete(id);
+    },
+  };
+}

@@ -8,5 +8,7 @@ import type { Experiment } from "./contract.ts";
 type Load = () => Promise<{ readonly default: Experiment }>;
 
 export const experiments: Readonly<Record<number, Load>> = {
-  // 36: () => import("./36-dsnot.ts"),
+  18: () => import("./18-random-pruning.ts"),
+  39: () => import("./39-quickselection.ts"),
+  49: () => import("./49-iss-p.ts"),
 };

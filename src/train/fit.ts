@@ -43,9 +43,10 @@ export interface EpochReport {
   readonly loss: number;
 }
 
-export interface FitOptions {
+export interface FitOptions<B extends ExampleBatch = ExampleBatch> {
   readonly optimiser: Optimiser;
-  readonly source: Source;
+  /** its batches may carry more than inputs and labels, for a loss that wants more */
+  readonly source: Source<B>;
   readonly epochs: number;
   readonly batch: number;
   readonly tail?: EpochOptions["tail"];
@@ -54,7 +55,7 @@ export interface FitOptions {
   /** of the order of examples, of noise, and of what hooks draw */
   readonly seed: number;
   /** default: mean cross-entropy of logits [B, C] and labels */
-  readonly loss?: (output: Tensor, batch: ExampleBatch, mode: Mode) => Tensor;
+  readonly loss?: (output: Tensor, batch: B, mode: Mode) => Tensor;
   /** sparse training: its masks are set before the first step */
   readonly method?: SparseTraining;
   readonly hooks?: readonly Hook[];
@@ -69,16 +70,20 @@ export interface FitOptions {
 
 const labelLoss = (output: Tensor, { y }: ExampleBatch): Tensor => crossEntropy(output, y);
 
+type EpochsOptions = Pick<FitOptions, "batch" | "seed" | "tail" | "epochs"> & {
+  readonly source: { readonly count: number };
+};
+
 /** Epochs whose length may change when examples are removed. */
 class Epochs {
-  readonly #options: FitOptions;
+  readonly #options: EpochsOptions;
   /** step at which each epoch begins */
   readonly #begins = [0];
   #places: Int32Array;
   #batches: readonly Int32Array[];
   #epoch = 0;
 
-  constructor(options: FitOptions) {
+  constructor(options: EpochsOptions) {
     this.#options = options;
     this.#places = Int32Array.from({ length: options.source.count }, (_, i) => i);
     this.#batches = this.#shuffle();
@@ -145,11 +150,11 @@ function answers(output: Tensor, labels: Tensor): Uint8Array {
  * Trains until `epochs` are done, from the optimiser's step count on. Hooks that remove or watch examples speak of their
  * places in the source. Throws the signal's reason when aborted, and `LacunaError` when the loss is no longer finite.
  */
-export async function fit(net: Net, options: FitOptions): Promise<void> {
+export async function fit<B extends ExampleBatch = ExampleBatch>(net: Net, options: FitOptions<B>): Promise<void> {
   const { optimiser, source, seed, loss = labelLoss, method, rate } = options;
   const hooks = [...(method?.hooks ?? []), ...(options.hooks ?? [])];
   const sites = options.sites ?? method?.sites?.(net) ?? (hooks.length > 0 || method ? sitesOf(net) : []);
-  const forward = (batch: ExampleBatch, mode: Mode): Tensor => net.forward(batch.x, mode);
+  const forward = (batch: B, mode: Mode): Tensor => net.forward(batch.x, mode);
   const epochs = new Epochs(options);
   let last: { places: Int32Array; correct?: Uint8Array } | undefined;
   let sum = 0;

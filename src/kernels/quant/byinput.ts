@@ -6,6 +6,9 @@
  * 32767; `active` sums a batch exactly in 32 bits and adds scale · sum in f32, batch after batch: the same bits however
  * the outputs are split. What a batch costs apart from its products is one scale, one conversion and one sum for each
  * output, so that few active inputs in small groups (three in a group of 32 at 90 % zeros) gain bytes but little time.
+ *
+ * One thread, 2048 x 5504, weights not in any cache, us at 50 / 70 / 90 % zeros: f32 1466 / 844 / 286, bf16 899 / 559 /
+ * 190, int8 (groups of 128) 756 / 466 / 170, int4 636 / 400 / 151, in groups of 32 735 / 497 / 279.
  */
 
 import type { EmitOptions, Kernel } from "../kernel.ts";

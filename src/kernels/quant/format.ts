@@ -48,7 +48,7 @@ export function checkGroup(group: number): void {
 }
 
 /** To the nearest whole number, ties to even, as WebAssembly rounds. */
-function nearest(x: number): number {
+export function nearest(x: number): number {
   const floor = Math.floor(x);
   const rest = x - floor;
   if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;

@@ -3,6 +3,7 @@
 import type { Kernel } from "../kernel.ts";
 import { gemvByInputInt4, gemvByInputInt8, gemvByInputUint4, gemvByInputUint8 } from "./byinput.ts";
 import { gemvInt4, gemvInt8, gemvUint4, gemvUint8 } from "./gemv.ts";
+import { spmvQuant } from "./spmv.ts";
 
 export const quant: readonly Kernel[] = [
   gemvInt8,
@@ -13,4 +14,5 @@ export const quant: readonly Kernel[] = [
   gemvByInputUint8,
   gemvByInputInt4,
   gemvByInputUint4,
+  ...Object.values(spmvQuant).flatMap((layouts) => Object.values(layouts)),
 ];

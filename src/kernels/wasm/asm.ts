@@ -262,6 +262,9 @@ export const v128 = {
   /** low 32 bits loaded, the rest zero */
   load32zero: load("v128", simd(0x5c), 2),
   load64zero: load("v128", simd(0x5d), 3),
+  /** `value` with one 16-bit lane loaded */
+  load16lane: (address: Expr<"i32">, value: Expr<"v128">, lane: number, offset = 0): Expr<"v128"> =>
+    expr("v128", address.code, value.code, ...simd(0x55), 1, ...uleb(offset), lane),
   /** `value` with one lane loaded */
   load32lane: (address: Expr<"i32">, value: Expr<"v128">, lane: number, offset = 0): Expr<"v128"> =>
     expr("v128", address.code, value.code, ...simd(0x56), 2, ...uleb(offset), lane),

@@ -3,10 +3,12 @@
  * lists are short. Forward (or the input's gradient, over lists of the transposed weight) and the gradient of the
  * listed weights only; nothing of the size of the dense weight is read or written.
  *
- * Products take strips of 8 rows (4 where there are fewer) by 4 columns; a value is the sum of its terms in order, from
+ * Products take strips of up to 8 rows by 4 columns; a value is the sum of its terms in order, from
  * its bias on. Gradients are dot products of planes for 5 terms of an output at once, four lanes that are added in
  * order. Neither depends on where the work is split. Planes and offsets are those of `geometry.ts`.
  */
+
+import { exitsTo } from "../convnet/planes.ts";
 import type { Kernel } from "../kernel.ts";
 import {
   block,
@@ -65,26 +67,32 @@ function emitMultiply(m: ModuleBuilder, fused: boolean): void {
     const [w, offset, first, count] = locals("i32", 4);
     const acc = locals("v128", 8);
     const [bias, weight] = locals("v128", 2);
-    const xRows = locals("i32", 8);
-    const yRows = locals("i32", 8);
 
-    const store = (c: Local<"v128">, r: number): Stmt => v128.store(add(y0, yRows[r]), c);
-    const storeLanes = (c: Local<"v128">, r: number): Stmt =>
+    const store = (c: Local<"v128">): Stmt => seq(v128.store(y0, c), y0.set(add(y0, p.yRow)));
+    const storeLanes = (c: Local<"v128">): Stmt =>
       seq(
-        lanes.set(add(y0, yRows[r])),
+        lanes.set(y0),
         ...[0, 1, 2, 3].map((l) =>
           when(gt(width, n(l)), seq(v128.store32(lanes, c, 0, l), lanes.set(add(lanes, p.yColumn)))),
         ),
+        y0.set(add(y0, p.yRow)),
       );
 
     const strip = (height: number): Stmt => {
       const [done, again] = [label("done"), label("again")];
       const sums = acc.slice(0, height);
+      const exit = exitsTo(done, p.terms);
       const step = (i: number): Stmt =>
         seq(
           offset.set(add(x0, i32.load(term, 4 * i))),
           weight.set(v128.load32splat(w, 4 * i)),
-          ...sums.map((c, r) => c.set(madd(fused, weight, v128.load(add(offset, xRows[r])), c))),
+          // One pointer that moves down the strip: eight of their own would not fit the registers.
+          ...sums.flatMap((c, r) => [
+            ...(r > 0 ? [offset.set(add(offset, p.xRow))] : []),
+            c.set(madd(fused, weight, v128.load(offset), c)),
+            // Eight loads at once would spill sums.
+            ...(r === 3 && height === 8 ? [exit()] : []),
+          ]),
           brIf(done, i32.eqz(left.tee(sub(left, n(1))))),
         );
       return seq(
@@ -115,7 +123,6 @@ function emitMultiply(m: ModuleBuilder, fused: boolean): void {
         p.rows,
         height,
         r0.set(select(row, sub(p.rows, n(height)), lt(add(row, n(height)), p.rows))),
-        r0.set(select(r0, n(0), gt(r0, n(0)))),
         x0.set(add(add(xb, mul(r0, p.xRow)), shl(column, n(2)))),
         y0.set(add(add(yb, mul(r0, p.yRow)), mul(column, p.yColumn))),
         strip(height),
@@ -123,9 +130,6 @@ function emitMultiply(m: ModuleBuilder, fused: boolean): void {
 
     const columns = (height: number): Stmt =>
       seq(
-        // Where there are fewer rows than the strip has, the last one is computed again.
-        ...xRows.slice(0, height).map((x, r) => x.set(mul(least(n(r), sub(p.rows, n(1))), p.xRow))),
-        ...yRows.slice(0, height).map((y, r) => y.set(mul(least(n(r), sub(p.rows, n(1))), p.yRow))),
         forRange(
           u,
           p.from,
@@ -149,7 +153,9 @@ function emitMultiply(m: ModuleBuilder, fused: boolean): void {
           ),
         ),
       );
-    return [width.set(least(p.columns, n(4))), when(ge(p.rows, n(5)), columns(8), columns(4))];
+    // Few rows are one strip each, 5 to 7 overlap in two strips of 4.
+    const byHeight = [1, 2, 3].reduceRight((rest, h) => when(eq(p.rows, n(h)), columns(h), rest), columns(4));
+    return [width.set(least(p.columns, n(4))), when(ge(p.rows, n(8)), columns(8), byHeight)];
   });
 }
 

@@ -4,7 +4,7 @@
 import type { Comparison, Draw, Kernel, Sandbox } from "../kernel.ts";
 import { defineKernel, described } from "../pointwise/define.ts";
 import { agree, inPieces } from "../pointwise/trial.ts";
-import { type Expr, f32, forRange, i32, select, seq, v128, when, whileLoop } from "../wasm/asm.ts";
+import { type Expr, f32, forRange, i32, type Stmt, select, seq, v128, when, whileLoop } from "../wasm/asm.ts";
 import { bytesOfPlanes, gradientPlanes, inputPlanes, type Planes } from "./geometry.ts";
 import { drawShape } from "./trial.ts";
 
@@ -47,15 +47,29 @@ const split = described(
       divs(most(n(0), add(sub(pad, phase), sub(stride, n(1)))), stride);
     const endOf = (size: Expr<"i32">, pad: Expr<"i32">, phase: Expr<"i32">, stride: Expr<"i32">): Expr<"i32"> =>
       divs(most(n(0), sub(add(add(size, pad), stride), add(phase, n(1)))), stride);
+    const zeroUpTo = (limit: Expr<"i32">): Stmt =>
+      seq(
+        whileLoop(i32.leu(add(at, n(16)), limit), v128.store(at, v128.const32(0, 0, 0, 0)), at.set(add(at, n(16)))),
+        whileLoop(i32.ltu(at, limit), f32.store(at, f32.const(0)), at.set(add(at, n(4)))),
+      );
     const copyRow = seq(
       when(
         i32.eq(p.strideX, n(1)),
-        whileLoop(
-          ge(count, n(4)),
-          v128.store(at, v128.load(s)),
-          s.set(add(s, n(16))),
-          at.set(add(at, n(16))),
-          count.set(sub(count, n(4))),
+        seq(
+          whileLoop(
+            ge(count, n(16)),
+            ...[0, 16, 32, 48].map((o) => v128.store(at, v128.load(s, o), o)),
+            s.set(add(s, n(64))),
+            at.set(add(at, n(64))),
+            count.set(sub(count, n(16))),
+          ),
+          whileLoop(
+            ge(count, n(4)),
+            v128.store(at, v128.load(s)),
+            s.set(add(s, n(16))),
+            at.set(add(at, n(16))),
+            count.set(sub(count, n(4))),
+          ),
         ),
         when(
           i32.eq(p.strideX, n(2)),
@@ -99,7 +113,6 @@ const split = described(
             1,
             at.set(target),
             end.set(add(target, bytes(p.plane))),
-            whileLoop(i32.ltu(at, end), v128.store(at, v128.const32(0, 0, 0, 0)), at.set(add(at, n(16)))),
             i0.set(firstOf(p.left, rx, p.strideX)),
             i1.set(least(p.columns, endOf(p.width, p.left, rx, p.strideX))),
             r1.set(least(p.rows, endOf(p.height, p.top, ry, p.strideY))),
@@ -119,13 +132,14 @@ const split = described(
               r,
               r1,
               1,
-              at.set(targetRow),
+              zeroUpTo(targetRow),
               s.set(sourceRow),
               count.set(i1),
               copyRow,
               targetRow.set(add(targetRow, bytes(p.pitch))),
               sourceRow.set(add(sourceRow, bytes(mul(p.strideY, p.width)))),
             ),
+            zeroUpTo(end),
             target.set(end),
           ),
         ),

@@ -75,7 +75,7 @@ export class Param implements Parameter {
   /** optimiser state by name, each as large as `value` */
   readonly slots = new Map<string, Tensor>();
   uses: number;
-  off: Off;
+  #off: Off;
   view: View | undefined;
   trainable = true;
   /** while set, layers that run sparse also take the dense gradient of the weight and hand it here (RigL's growth) */
@@ -94,7 +94,7 @@ export class Param implements Parameter {
     this.role = options.role ?? (shape.length >= 2 ? "weight" : "bias");
     this.decay = options.decay ?? shape.length >= 2;
     this.uses = options.uses ?? 1;
-    this.off = options.off ?? "zero";
+    this.#off = options.off ?? "zero";
     this.storages = options.storages ?? [];
     this.#kept = numel(shape);
     this.#value = outside(() => new Tensor(shape));
@@ -106,6 +106,16 @@ export class Param implements Parameter {
   /** What the optimiser trains: the dense values, or those of the kept weights. It changes with the storage and mask. */
   get value(): Tensor {
     return this.#value;
+  }
+
+  get off(): Off {
+    return this.#off;
+  }
+
+  /** Going over to "zero" zeros what is masked. */
+  set off(off: Off) {
+    this.#off = off;
+    this.#clear();
   }
 
   /** Elements of the dense shape. */

@@ -21,6 +21,8 @@ export interface Run {
   readonly seed: number;
   /** adds the masks as they are now to what `evidence.ever` knows; whoever changes masks calls it */
   noteMasks(): void;
+  /** the masks are final: weights may be stored sparse from here on, where the run wants that and `Param.off` is "zero" */
+  settle(): void;
   /** leaves examples out of later epochs, by their ids */
   remove(ids: Int32Array): void;
 }

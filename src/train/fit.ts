@@ -21,6 +21,7 @@ import type { Optimiser } from "../nn/optimiser.ts";
 import type { Hook, SparseTraining } from "../sparsity/hook.ts";
 import { constant, type Ramp } from "../sparsity/schedule.ts";
 import { type Site, sitesOf } from "../sparsity/site.ts";
+import { SPARSE_FROM, storeSparse } from "../sparsity/store.ts";
 import { type StepReport, trainLoop } from "./loop.ts";
 
 /** Where batches come from: `batchMaker` of a set of `count` examples, or anything like it. */
@@ -61,6 +62,11 @@ export interface FitOptions<B extends ExampleBatch = ExampleBatch> {
   readonly hooks?: readonly Hook[];
   /** weights that methods and hooks work on; default: the method's, else all prunable ones */
   readonly sites?: readonly Site[];
+  /**
+   * How masked weights are stored: as CSR where that is faster and can be, so that a step costs what its non-zeros cost,
+   * or dense beside their masks. Default "sparse", but "masked" when a hook reads gradients or updates element by element.
+   */
+  readonly storage?: "sparse" | "masked";
   /** number of the task in continual learning, for hooks and ramps */
   readonly task?: number;
   readonly onStep?: (report: StepReport) => void | Promise<void>;
@@ -170,6 +176,9 @@ export async function fit<B extends ExampleBatch = ExampleBatch>(net: Net, optio
     };
     method.begin({ net, sites, seed, inputShape, loss: first });
   }
+  const wide = hooks.some((h) => h.grad || h.update);
+  const storage = options.storage ?? (wide ? "masked" : "sparse");
+  if (storage === "sparse") storeSparse(sites, SPARSE_FROM);
   await trainLoop(
     {
       optimiser,
@@ -198,6 +207,7 @@ export async function fit<B extends ExampleBatch = ExampleBatch>(net: Net, optio
           hooks,
           seed,
           sites,
+          storage,
           remove: (places: Int32Array) => epochs.remove(places),
         },
       }),

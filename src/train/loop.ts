@@ -23,6 +23,11 @@ import { type Evidence, evidenceOf, History } from "../sparsity/evidence.ts";
 import type { Hook, Run } from "../sparsity/hook.ts";
 import type { Ramp } from "../sparsity/schedule.ts";
 import { type Site, sitesOf } from "../sparsity/site.ts";
+import { SPARSE_FROM, storeSparse } from "../sparsity/store.ts";
+
+/** A turn of the event loop; browsers have no setImmediate. */
+const turn = (): Promise<void> =>
+  new Promise((resolve) => (typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve)));
 
 export interface Task {
   readonly optimiser: Optimiser;
@@ -48,6 +53,8 @@ export interface Hooked {
   /** default: all prunable weights of the network */
   readonly sites?: readonly Site[];
   readonly seed: number;
+  /** whether weights with enough zeros are stored as CSR once a method says that masks are final; default "masked" */
+  readonly storage?: "sparse" | "masked";
   remove?(ids: Int32Array): void;
 }
 
@@ -119,7 +126,7 @@ export async function trainLoop(task: Task, options: LoopOptions): Promise<void>
     const wait = afterStep?.(report);
     if (wait) await wait;
     if (performance.now() - yielded > YIELD_MS) {
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await turn();
       yielded = performance.now();
     }
   }
@@ -169,6 +176,9 @@ class Hooks {
       optimiser,
       seed: h.seed,
       noteMasks: () => this.#history.note(this.#sites),
+      settle: () => {
+        if (h.storage === "sparse") storeSparse(this.#sites, SPARSE_FROM);
+      },
       remove: (ids) => {
         if (!h.remove) throw new Error("run: this loop has no examples to remove");
         h.remove(ids);

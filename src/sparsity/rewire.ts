@@ -62,9 +62,11 @@ function bestOf(
   keep: number,
   lot?: (flat: number) => number,
 ): readonly number[] {
-  const values = Float64Array.from(candidates, (u) => scores[u]);
+  if (keep === 0) return [];
+  const values = new Float64Array(candidates.length);
+  for (let i = 0; i < values.length; i++) values[i] = scores[candidates[i]];
   const bits = keepBest(values, keep);
-  if (lot && keep > 0 && keep < candidates.length) {
+  if (lot && keep < candidates.length) {
     let least = Number.POSITIVE_INFINITY;
     for (let i = 0; i < bits.length; i++) if (bits[i] && values[i] < least) least = values[i];
     const tied: number[] = [];

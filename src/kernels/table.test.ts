@@ -7,6 +7,7 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { disagreement, seededFloats } from "./compare.ts";
 import type { Comparison, Draw, EmitOptions } from "./kernel.ts";
 import { hasRelaxedSimd, hasSimd, hasThreads } from "./probe.ts";
 import { createSandbox } from "./sandbox.ts";
@@ -15,18 +16,6 @@ import { kernelNamed, kernels } from "./table.ts";
 const RUNS = 40;
 const SEED = 20260101;
 
-/** Values of about unit size with one exact zero in eight; mulberry32, which is enough for test data. */
-function seededFloats(seed: number, count: number, scale: number): Float32Array {
-  let state = seed | 0;
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  return Float32Array.from({ length: count }, () => (next() < 0.125 ? 0 : (2 * next() - 1) * 1.7 * scale));
-}
-
 function drawFrom(gen: fc.GeneratorValue): Draw {
   return {
     int: (low, high) => gen(fc.integer, { min: low, max: high }),
@@ -34,29 +23,9 @@ function drawFrom(gen: fc.GeneratorValue): Draw {
   };
 }
 
-/** Throws with the first differing index and the largest difference. */
-function compare({ what, got, want, tolerance }: Comparison): void {
-  if (got.length !== want.length) throw new Error(`${what}: ${got.length} values, expected ${want.length}`);
-  let first = -1;
-  let worst = -1;
-  let worstBy = -1;
-  let count = 0;
-  for (let i = 0; i < got.length; i++) {
-    if (Object.is(got[i], want[i]) || got[i] === want[i]) continue;
-    const allowed = typeof tolerance === "number" ? tolerance : tolerance[i];
-    const difference = Math.abs(got[i] - want[i]);
-    if (difference <= allowed) continue;
-    count++;
-    if (first < 0) first = i;
-    const by = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference;
-    if (by > worstBy) [worst, worstBy] = [i, by];
-  }
-  if (first < 0) return;
-  const at = (i: number): string =>
-    `[${i}] got ${got[i]}, want ${want[i]}, allowed ${typeof tolerance === "number" ? tolerance : tolerance[i]}`;
-  throw new Error(
-    `${what}: ${count} of ${got.length} differ; first ${at(first)}; largest difference ${worstBy} at ${at(worst)}`,
-  );
+function compare(comparison: Comparison): void {
+  const found = disagreement(comparison);
+  if (found !== null) throw new Error(found);
 }
 
 const variants: EmitOptions[] = [false, true].flatMap((shared) => [false, true].map((fused) => ({ shared, fused })));

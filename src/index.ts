@@ -10,8 +10,12 @@ export { stream } from "./core/random.ts";
 export { scope } from "./core/scope.ts";
 export { type Gradients, noGrad, valueAndGrad } from "./core/tape.ts";
 export { type DType, type Shape, Tensor, tensor, zeros } from "./core/tensor.ts";
+// Data.
+export { type Examples, first, type Splits, selectFeatures } from "./data/examples.ts";
+export { loadMnist } from "./data/load.node.ts";
 // Measuring.
 export { type Inspection, inspect } from "./evaluate/inspect.ts";
+export { nearestAccuracy } from "./evaluate/neighbours.ts";
 export { type Perplexity, type PerplexityOptions, perplexity, type TokenText } from "./evaluate/perplexity.ts";
 // Models and their files.
 export type { TensorInfo, WeightSource } from "./formats/weights.ts";
@@ -23,6 +27,12 @@ export { type RecoverOptions, type RecoveryProgress, recover } from "./methods/r
 export type { LayerReport, PruneReport, RecoveryReport } from "./methods/report.ts";
 export { pack, type SaveOptions, save, unpack } from "./methods/save.ts";
 export type { PrunedModel, SparseModel } from "./methods/sparse-model.ts";
+export {
+  type QuickSelectionOptions,
+  quickSelection,
+  type Selection,
+  strongest,
+} from "./methods/training/quickselection.ts";
 export { magnitude, methods, sparsegpt, type WeightMethod, wanda } from "./methods/weights/index.ts";
 export type { LlamaConfig } from "./models/llama/config.ts";
 export type { Model } from "./models/model.ts";

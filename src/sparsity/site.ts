@@ -42,3 +42,6 @@ export function sitesOf(net: Net, { roles = PRUNABLE, except = [] }: SiteOptions
   }));
   return chosen.map(siteOf);
 }
+
+/** The embedding tables of a network. */
+export const embeddingSites = (net: Net): readonly Site[] => sitesOf(net, { roles: ["embedding"] });

@@ -175,12 +175,16 @@ export function denseStack(s: WeightShape, form: DenseForm, copies: number): Sta
 /** Masks that alternate, so that no branch predictor learns one. */
 const MASKS = 2;
 
-export function sparseStack(s: WeightShape, want: Want, copies: number): Stack {
-  const density = gridDensity(want.density);
+/** Masks of the profile; others, to hold it against, are drawn from other seeds. */
+const PROFILE_SEED = 11;
+
+/** Copies of a layer whose density is exactly the wanted one. */
+export function sparseStack(s: WeightShape, want: Want, copies: number, seed = PROFILE_SEED): Stack {
+  const { density } = want;
   const matrices: SparseMatrix[] = [];
   const quota = isQuotaForm(want.form) ? quotaOfDensity(density, s.in) : undefined;
   for (let i = 0; i < Math.min(MASKS, copies); i++) {
-    const values = drawnWeight(s, want.form, density, 11 + i);
+    const values = drawnWeight(s, want.form, density, seed + i);
     matrices.push(sparseMatrix(values, s.out, s.in, want.form, { ...quota, values: s.type }));
   }
   while (matrices.length < copies) matrices.push(duplicate(matrices[matrices.length % MASKS]));

@@ -95,7 +95,7 @@ export interface MeasureOptions {
 }
 
 const DENSE: Readonly<Record<Use, readonly DenseForm[]>> = {
-  decode: ["stored", "expanded"],
+  decode: ["stored", "expanded", "panel"],
   prefill: ["stored", "packed"],
 };
 
@@ -139,7 +139,9 @@ export async function measureCell(
   let timing: Timing;
   try {
     for (const form of forms) add(form, denseStack(s, form, copies));
-    for (const [variant, want] of missing) add(variant, sparseStack(s, want, copies));
+    for (const [variant, want] of missing) {
+      add(variant, sparseStack(s, { form: want.form, density: gridDensity(want.density) }, copies));
+    }
     timing = await interleave(variants, { rounds: 11, ...paceFor(options.budget, variants.length), ...options });
   } finally {
     for (const stack of stacks) stack.free();

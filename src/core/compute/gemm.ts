@@ -10,7 +10,8 @@ import { gemmF32, TILE_COLUMNS, TILE_ROWS } from "../../kernels/dense/gemm.ts";
 import { GEMV_ROWS, gemvBf16, gemvF16, gemvF32 } from "../../kernels/dense/gemv.ts";
 import { packBf16, packF16, packF32 } from "../../kernels/dense/pack.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
-import { call, memory, parallel, scratch } from "../engine.ts";
+import { call, memory, scratch } from "../engine.ts";
+import { split } from "./split.ts";
 
 /** A matrix in engine memory: element (i, j) lies at `ptr + bytes * (i * rowStride + j * colStride)`. */
 export interface Operand {
@@ -49,8 +50,6 @@ const GEMV: Record<ElementType, Kernel> = { f32: gemvF32, bf16: gemvBf16, f16: g
 
 /** Up to so many rows of A, reading the rows of a stored weight in place beats packing them (measured up to 16). */
 export const FEW_TOKENS = 16;
-/** Below this a fork and join, with workers asleep, costs more than the second thread saves. */
-const THREAD_FLOPS = 4e6;
 /** Most bytes of a packed factor held at once: bounds scratch memory and keeps it in the last-level cache. */
 const PACK_BYTES = 8 * 2 ** 20;
 /** Work of one chunk at least, in elements to pack. */
@@ -59,18 +58,21 @@ const PACK_GRAIN = 16384;
 const F32 = 4;
 const panelsOf = (count: number, width: number): number => Math.ceil(count / width);
 
-function run(kernel: Kernel, fn: string, args: readonly number[], total: number, grain: number, flops: number): void {
-  if (flops >= THREAD_FLOPS) parallel(kernel, fn, args, total, grain);
-  else if (total > 0) call(kernel, fn, ...args, 0, total);
-}
-
 /** Packs `count` lines of an operand from line `first` on; a line is a row of A or a column of B. */
 function pack(o: Operand, side: "a" | "b", first: number, count: number, k: number, to: number, flops: number): void {
   const width = side === "a" ? TILE_ROWS : TILE_COLUMNS;
   const [stride, kStride] = side === "a" ? [o.rowStride, o.colStride] : [o.colStride, o.rowStride];
   const start = o.ptr + first * stride * 2 ** shiftOf(o.type);
   const grain = Math.max(1, Math.ceil(PACK_GRAIN / (width * Math.max(1, k))));
-  run(PACK[o.type], `panels${width}`, [start, stride, kStride, count, k, to], panelsOf(count, width), grain, flops);
+  split(
+    "gemm",
+    PACK[o.type],
+    `panels${width}`,
+    [start, stride, kStride, count, k, to],
+    panelsOf(count, width),
+    grain,
+    flops,
+  );
 }
 
 /** Lines of k elements that fit `PACK_BYTES`, a multiple of both tile sides and of a row block. */
@@ -97,8 +99,8 @@ export function gemm(g: Gemm): void {
         // A that fits at once stays packed over all chunks of B.
         if (rowsAtOnce < m || first === 0) pack(a, "a", row, rows, k, pa, flops);
         const args = [pa, pb, c + F32 * (row * ldc + first), ldc, rows, columns, k, g.accumulate ? 1 : 0];
-        if (rows >= columns) run(gemmF32, "rows", args, panelsOf(rows, TILE_ROWS), 4, flops);
-        else run(gemmF32, "columns", args, panelsOf(columns, TILE_COLUMNS), 2, flops);
+        if (rows >= columns) split("gemm", gemmF32, "rows", args, panelsOf(rows, TILE_ROWS), 4, flops);
+        else split("gemm", gemmF32, "columns", args, panelsOf(columns, TILE_COLUMNS), 2, flops);
       }
     };
     if ("packed" in b) {
@@ -132,7 +134,7 @@ function fewTokens(
   const kernel = GEMV[w.type];
   const flops = 2 * tokens * out * width;
   const product = (from: number, stride: number): void =>
-    run(kernel, "rows", [w.ptr, w.colStride, from, stride, width, y, ldy, tokens], out, GEMV_ROWS, flops);
+    split("gemv", kernel, "rows", [w.ptr, w.colStride, from, stride, width, y, ldy, tokens], out, GEMV_ROWS, flops);
   if (w.type === "f32") product(x, ldx);
   else {
     scratch(tokens * width * F32, (prepared) => {

@@ -29,8 +29,9 @@ import {
   STEP,
   streamOf,
 } from "../../kernels/sparse/streams.ts";
-import { call, memory, parallel, scratch, threads } from "../engine.ts";
+import { memory, scratch, threads } from "../engine.ts";
 import { demand } from "../errors.ts";
+import { split } from "./split.ts";
 
 export type SparseFormat = LayoutName;
 export type SparseValues = ElementType;
@@ -88,11 +89,6 @@ const VECTOR_TOKENS: Readonly<Record<LayoutName, number>> = {
   nm4x1: 3,
 };
 
-/**
- * Fewer operations stay on one thread: 1e6 take 25-40 us, and waking a worker takes 40-80 us. Layers follow one another
- * within microseconds, which finds workers awake; hence not more.
- */
-const THREAD_FLOPS = 1e6;
 /** Ranges of about equal work into which the groups of a matrix are cut. */
 const PIECES = 64;
 /** A larger stream does not stay in the caches from panel to panel: its rows go through all panels piece by piece. */
@@ -215,18 +211,6 @@ function checkNm(weights: Float32Array, out: number, width: number, n: number, m
   }));
 }
 
-const run = (
-  kernel: Kernel,
-  fn: string,
-  args: readonly number[],
-  total: number,
-  grain: number,
-  flops: number,
-): void => {
-  if (flops >= THREAD_FLOPS) parallel(kernel, fn, args, total, grain);
-  else call(kernel, fn, ...args, 0, total);
-};
-
 /** Y[tokens, out] = X[tokens, in] W^T; X and Y are row-major f32 in engine memory and do not overlap. */
 export function sparseForward(x: number, tokens: number, w: SparseMatrix, y: number): void {
   if (tokens === 0 || w.out === 0) return;
@@ -240,7 +224,7 @@ function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
   const operands = LAYOUTS[w.format].index === "steps" ? [slots, stride, index, values] : [starts, index, values];
   for (let t = 0; t < tokens; t++) {
     const args = [...operands, x + 4 * t * w.in, y + 4 * t * w.out, w.out, cuts];
-    run(kernel, "multiply", args, pieces, 1, 2 * w.stored);
+    split("spmv", kernel, "multiply", args, pieces, 1, 2 * w.stored);
   }
 }
 
@@ -260,17 +244,18 @@ function panels(x: number, tokens: number, w: SparseMatrix, y: number): void {
   scratch(expandedBytes + 4 * w.in * STEP * Math.ceil(atOnce / STEP), (room) => {
     const packed = room + expandedBytes;
     const values = expandedBytes > 0 ? room : w.stream.values;
-    if (w.values === "bf16") run(kernel, "expand", [w.stream.values, room], w.stored / expandUnit(l), 512, w.stored);
-    if (w.values === "f16") run(convert, "f16ToF32", [w.stream.values, room], w.stored, 4096, w.stored);
+    if (w.values === "bf16")
+      split("spmm", kernel, "expand", [w.stream.values, room], w.stored / expandUnit(l), 512, w.stored);
+    if (w.values === "f16") split("spmm", convert, "f16ToF32", [w.stream.values, room], w.stored, 4096, w.stored);
     const operands = l.index === "steps" ? [slots, stride, index, values] : [starts, ends, index, values];
     for (let first = 0; first < tokens; first += atOnce) {
       const count = Math.min(atOnce, tokens - first);
       const total = Math.ceil(count / width);
       const flops = 2 * w.stored * count;
-      run(kernel, "pack", [x + 4 * first * w.in, packed, count, w.in], total, 1, flops);
+      split("spmm", kernel, "pack", [x + 4 * first * w.in, packed, count, w.in], total, 1, flops);
       const args = [...operands, packed, y + 4 * first * w.out, count, w.in, w.out];
-      if (total >= 2 * threads() && w.bytes <= STREAM_BYTES) run(kernel, "byPanels", args, total, 1, flops);
-      else run(kernel, "byRows", [...args, cuts], pieces, 1, flops);
+      if (total >= 2 * threads() && w.bytes <= STREAM_BYTES) split("spmm", kernel, "byPanels", args, total, 1, flops);
+      else split("spmm", kernel, "byRows", [...args, cuts], pieces, 1, flops);
     }
   });
 }

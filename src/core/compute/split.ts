@@ -1,0 +1,41 @@
+/**
+ * One thread or all of them: work below a floor stays on the caller's thread, where a fork and a join cost more than the
+ * others save. The floors are measured, hot (call after call, as layers follow one another), by the bench's suite
+ * `threads`; `results/bench/threads.json` keeps the crossings. They decide time alone: kernels give the same bits split or
+ * not.
+ */
+import type { Kernel } from "../../kernels/kernel.ts";
+import { call, parallel } from "../engine.ts";
+
+/** Kinds of work with floors of their own. */
+export type Work = "gemm" | "gemv" | "spmm" | "spmv";
+
+/** Operations (two a multiply-add) of a call from which all threads are used. */
+export const THREAD_FLOORS: Readonly<Record<Work, number>> = { gemm: 4e6, gemv: 4e6, spmm: 1e6, spmv: 1e6 };
+
+let forced: number | undefined;
+
+/** Inside, `operations` is the floor of every kind of work: 0 splits everything. For measurements of the floors. */
+export function threadFloor<R>(operations: number, body: () => R): R {
+  const before = forced;
+  forced = operations;
+  try {
+    return body();
+  } finally {
+    forced = before;
+  }
+}
+
+/** Runs `fn(...args, from, to)` over [0, total) on one thread or all, by the size of the call that it is a part of. */
+export function split(
+  work: Work,
+  kernel: Kernel,
+  fn: string,
+  args: readonly number[],
+  total: number,
+  grain: number,
+  operations: number,
+): void {
+  if (operations >= (forced ?? THREAD_FLOORS[work])) parallel(kernel, fn, args, total, grain);
+  else if (total > 0) call(kernel, fn, ...args, 0, total);
+}

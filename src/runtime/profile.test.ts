@@ -8,7 +8,7 @@ import { cacheFolder } from "../formats/cache.node.ts";
 import { nmViolation } from "../kernels/sparse/streams.ts";
 import { tinyModel } from "../models/llama/tiny.ts";
 import { denseStack, drawnWeight, gridDensity, quotaOfDensity, sparseStack } from "./drawn.ts";
-import { SPARSE_FORMS } from "./layer.ts";
+import { DENSE_FORMS, SPARSE_FORMS } from "./layer.ts";
 import { profileKey } from "./machine.node.ts";
 import {
   type Cell,
@@ -76,7 +76,7 @@ test("copies of a layer compute the same at different addresses", () => {
   }
   for (const type of ["f32", "bf16", "f16"] as const) {
     const w = drawnWeight(shape, "dense", 1, 7);
-    for (const form of ["stored", "expanded", "packed"] as const) {
+    for (const form of DENSE_FORMS) {
       const stack = denseStack({ ...shape, type }, form, 2);
       stack.products[1].forward(x, 1, y);
       const want = Array.from(
@@ -105,7 +105,7 @@ test("a cell is measured once, later only what it lacks, and memory is given bac
   expect(memory.live).toBe(live);
   expect(Object.keys(cell.sparse).sort()).toEqual(["csr 0.2", "nm4x1 0.5"]);
   expect(cell.denseRatios[cell.dense]).toBe(1);
-  expect(Object.keys(cell.denseRatios).sort()).toEqual(["expanded", "stored"]);
+  expect(Object.keys(cell.denseRatios).sort()).toEqual(["expanded", "panel", "stored"]);
   const before = structuredClone(cell);
   await measureCell(profile, shape, "decode", 1, [...wants, { form: "block4x1", density: 0.31 }], quick);
   const after = profile.cells[cellName(shape, "decode", 1)];
@@ -157,7 +157,7 @@ test("the file: round trip, one a machine, damaged or foreign ones are ignored a
     text.replace("1.5", "-1"),
     text.replace('"stored"', '"fast"'),
     text.replace('"shares": {}', '"shares": {"x": {}}'),
-    text.replace('"version": 2', '"version": 1'),
+    text.replace(/"version": \d+/, '"version": 1'),
     // Another machine's content under this machine's name.
     text.replace('"cpu": "A"', '"cpu": "B"'),
   ];

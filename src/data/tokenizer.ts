@@ -4,7 +4,7 @@
  * The bytes (GPT-2's byte symbols, or SentencePiece pieces with byte fallback) give decoding that never breaks a UTF-8
  * character while it streams, and bits per byte. Reads a Hugging Face folder; does not download and does not train.
  */
-import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import type { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { LacunaError } from "../core/errors.ts";
 
 /** The JSON values of tokenizer.json and tokenizer_config.json, for where there is no file system. */
@@ -139,11 +139,11 @@ class WrappedTokenizer implements Tokenizer {
   readonly #special = new Set<number>();
   readonly #dropsFirstSpace: boolean;
 
-  constructor(json: Json, config: Json, about: string) {
+  constructor(Library: typeof HuggingFaceTokenizer, json: Json, config: Json, about: string) {
     try {
       // absent parts and cleaning of spaces: the defaults of Hugging Face's Rust library, which changes no text
       const parts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] };
-      this.#inner = new HuggingFaceTokenizer({ ...parts, ...json }, { clean_up_tokenization_spaces: false, ...config });
+      this.#inner = new Library({ ...parts, ...json }, { clean_up_tokenization_spaces: false, ...config });
     } catch (cause) {
       throw complain(
         about,
@@ -254,14 +254,16 @@ class WrappedTokenizer implements Tokenizer {
 
 /** The tokenizer of a Hugging Face folder (Node), or of JSON values that are already read. */
 export async function loadTokenizer(source: string | TokenizerJson): Promise<Tokenizer> {
+  // Loaded with the first tokenizer: whoever runs a model on token ids does without.
+  const { Tokenizer: Library } = await import("@huggingface/tokenizers");
   if (typeof source !== "string") {
     const config = isJson(source.config) ? source.config : {};
-    return new WrappedTokenizer(source.tokenizer as Json, config, "tokenizer");
+    return new WrappedTokenizer(Library, source.tokenizer as Json, config, "tokenizer");
   }
   const json = await readJson(source, "tokenizer.json", false);
   const config = (await readJson(source, "tokenizer_config.json", true)) ?? {};
   const special = (await readJson(source, "special_tokens_map.json", true)) ?? {};
-  return new WrappedTokenizer(json!, { ...special, ...config }, `${source}/tokenizer.json`);
+  return new WrappedTokenizer(Library, json!, { ...special, ...config }, `${source}/tokenizer.json`);
 }
 
 /** Throws unless every id is below `vocabulary`, the model's number of embeddings. */

@@ -6,7 +6,6 @@ export { itop } from "../methods/training/itop.ts";
 export { rigl } from "../methods/training/rigl.ts";
 export { set } from "../methods/training/set.ts";
 export { staticRandom } from "../methods/training/static.ts";
-export { storedSparse } from "../methods/training/stored.ts";
 export { synflow } from "../methods/training/synflow.ts";
 export { type Budget, uniform } from "../sparsity/budget.ts";
 export { er, erk, erkPlus, uniformPlus } from "../sparsity/budget-shapes.ts";

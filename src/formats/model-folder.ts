@@ -7,7 +7,6 @@
  * on disk, is `model-folder.node.ts`.
  */
 
-import { compressedSource } from "./compressed.ts";
 import { sparsityFormat } from "./compressed-config.ts";
 import type { JsonObject } from "./json.ts";
 import { decodeText, parseJsonObject } from "./json.ts";
@@ -93,7 +92,11 @@ export async function openModel(files: ModelFiles): Promise<ModelFile> {
   const { stored, where } = await openStored(files);
   let weights: WeightSource;
   try {
-    weights = format ? await compressedSource(stored, format, where) : packedSource(stored, where);
+    if (format) {
+      // Rare, so read only when it is met.
+      const { compressedSource } = await import("./compressed.ts");
+      weights = await compressedSource(stored, format, where);
+    } else weights = packedSource(stored, where);
   } catch (error) {
     await stored.close();
     throw error;

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { type Browser, chromium } from "playwright-core";
 import { build } from "tsdown";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { buildDemo } from "../../demo/serve.ts";
 import { loadModel } from "../models/open.node.ts";
 import { type SelfCheck, selfCheck } from "./self-check.ts";
 import { serve } from "./serve.node.ts";
@@ -96,6 +97,39 @@ describe.skipIf(!executablePath)("in Chromium", () => {
       expect(apart / scale).toBeLessThan(1e-5);
     }, 120_000);
   }
+});
+
+describe.skipIf(!executablePath)("the demo", () => {
+  test.each([
+    [true, /threads/],
+    [false, /one thread, since this page is not cross-origin isolated/],
+  ])(
+    "isolated: %s; the page says what it has",
+    async (isolated, words) => {
+      const folder = join(out, "demo");
+      await buildDemo(folder);
+      const server = await serve({ demo: folder, models: join(root, "models") }, { isolated });
+      const page = await browser.newPage();
+      const wrong: string[] = [];
+      page.on("pageerror", (e) => wrong.push(e.message));
+      page.on("console", (m) => m.type() === "error" && wrong.push(m.text()));
+      try {
+        await page.goto(`${server.address}/demo/index.html`);
+        await page.waitForFunction("!document.getElementById('run-models').disabled");
+        expect(await page.textContent("#status")).toMatch(words);
+        if (!isolated) return;
+        await page.click("#run-models");
+        await page.waitForFunction("!document.getElementById('run-models').disabled", null, { timeout: 60_000 });
+        expect(await page.locator("#speeds tr").count()).toBe(3);
+        expect((await page.textContent("#text"))?.length).toBeGreaterThan(60);
+      } finally {
+        await page.close();
+        await server.close();
+      }
+      expect(wrong).toEqual([]);
+    },
+    120_000,
+  );
 });
 
 test("in Node every kernel agrees with its twin, too", () => {

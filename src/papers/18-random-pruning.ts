@@ -10,7 +10,6 @@ import { balancedLoss, grasp, snip } from "../methods/training/before.ts";
 import { imp } from "../methods/training/imp.ts";
 import { rigl } from "../methods/training/rigl.ts";
 import { staticRandom } from "../methods/training/static.ts";
-import { storedSparse } from "../methods/training/stored.ts";
 import { synflow } from "../methods/training/synflow.ts";
 import { mlp } from "../models/mlp.ts";
 import { plainCnn } from "../models/plain-cnn.ts";
@@ -85,7 +84,7 @@ async function run(t: Trial, { quick, seed, split, progress, signal }: CellConte
     before += epochs;
   };
   const method = t.method?.(setting);
-  await train_(t.epochs, method && storedSparse(method));
+  await train_(t.epochs, method);
   if (phases > 0) await imp(net, { sparsity: t.sparsity!, phases, retrain: () => train_(retraining), signal });
   const sites = sitesOf(net);
   const kept = sites.map((s) => s.param.kept);
@@ -181,7 +180,6 @@ const experiment: Experiment = {
     "methods/training/synflow.ts",
     "methods/training/imp.ts",
     "methods/training/rigl.ts",
-    "methods/training/stored.ts",
     "models/mlp.ts",
     "models/plain-cnn.ts",
     "sparsity/budget-shapes.ts",

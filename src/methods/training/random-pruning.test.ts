@@ -26,7 +26,6 @@ import { prunedCount } from "../../sparsity/select.ts";
 import { siteOf, sitesOf } from "../../sparsity/site.ts";
 import { balancedLoss, grasp, snip } from "./before.ts";
 import { staticRandom } from "./static.ts";
-import { storedSparse } from "./stored.ts";
 import { synflow } from "./synflow.ts";
 
 beforeAll(() => init({ threads: 1 }));
@@ -141,18 +140,6 @@ test("random masks: exact counts, the same for the same seed, other places for a
     });
   });
   disposeNet(net);
-});
-
-test("stored sparse: the same masks and values from the first step on, as CSR where the layer runs it", () => {
-  const [masked, sparse] = [mlp([30, 20, 10], { seed: 1 }), mlp([30, 20, 10], { seed: 1 })];
-  const bits = begin(masked, staticRandom({ sparsity: 0.8 }));
-  expect(begin(sparse, storedSparse(staticRandom({ sparsity: 0.8 })))).toEqual(bits);
-  sitesOf(sparse).forEach(({ param }, i) => {
-    expect(param.storage).toBe(param.kept < param.numel ? "csr" : "dense");
-    expect(param.dense()).toEqual(sitesOf(masked)[i].param.dense());
-  });
-  disposeNet(masked);
-  disposeNet(sparse);
 });
 
 test("SNIP's score is |dL/dm| of an explicit mask variable at 1", () => {

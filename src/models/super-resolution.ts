@@ -8,7 +8,7 @@
  */
 import { demand } from "../core/errors.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { normal } from "../nn/init.ts";
+import { heNormal, type Initialiser, normal } from "../nn/init.ts";
 import { transformerBlock } from "../nn/layers/attention.ts";
 import { convLayer } from "../nn/layers/conv.ts";
 import { layerNormLayer } from "../nn/layers/norm.ts";
@@ -63,12 +63,14 @@ export interface EdsrOptions extends SuperResolutionOptions {
   readonly blocks?: number;
   /** factor of a block's branch; default 1 (0.1 for wide ones) */
   readonly residualScale?: number;
+  /** of the body's weights; default He's normal (the authors' code has `fanInUniform`) */
+  readonly init?: Initialiser;
 }
 
 /** [B, channels, H, W] -> [B, channels, H scale, W scale]. Weights `first`, `block<i>.conv1`, `.conv2`, `body`, `tail`. */
 export function edsr(options: EdsrOptions): Net {
-  const { seed, width = 16, size = 24, blocks = 3, residualScale = 1 } = options;
-  const layer = (name: string): Net => convLayer(name, width, width, 3, { seed, padding: 1, bias: true, size });
+  const { seed, width = 16, size = 24, blocks = 3, residualScale = 1, init = heNormal } = options;
+  const layer = (name: string): Net => convLayer(name, width, width, 3, { seed, padding: 1, bias: true, size, init });
   const residual = (name: string): Net => {
     const branch = sequential(layer(`${name}.conv1`), relu, layer(`${name}.conv2`));
     return {

@@ -59,6 +59,15 @@ const SETTINGS: readonly Setting[] = [
   { key: "gcn-dsl-0.5", layers: 2, method: (every) => dsl({ sparsity: 0.5, every }) },
 ];
 
+/** Read and split once a process and seed. */
+const read = new Map<number, Promise<MovieLens>>();
+
+function movieLens(seed: number): Promise<MovieLens> {
+  const known = read.get(seed) ?? loadMovieLens({ seed });
+  read.set(seed, known);
+  return known;
+}
+
 function ranked(model: Recommender, known: readonly Interactions[], wanted: Interactions): Ranking {
   return scope(() =>
     noGrad(() => {
@@ -74,12 +83,12 @@ const goal = (data: MovieLens, split: CellContext["split"]): [readonly Interacti
 
 async function trained({ layers, width = WIDTH, method: make }: Setting, c: CellContext): Promise<Figures> {
   const { seed, quick, signal, progress } = c;
-  const data = await loadMovieLens({ seed });
+  const data = await movieLens(seed);
   const { train, validation } = data;
   const shape = { users: train.users, items: train.items, width, seed };
   const graph = layers > 0 ? lightGcn({ ...shape, layers, interactions: pairsOf(train) }) : null;
   const model: Recommender = graph ?? matrixFactorisation(shape);
-  const [steps, batch, every, check] = quick ? [8, 256, 2, 4] : [STEPS, BATCH, EVERY, CHECK];
+  const [steps, batch, every, check] = quick ? [8, 256, 2, 8] : [STEPS, BATCH, EVERY, CHECK];
   const method = make?.(every);
   const optimiser = new Adam(model.params);
   let best = { recall: -1, step: 0, at: snapshot(model) };
@@ -333,7 +342,7 @@ const experiment: Experiment = {
       seed,
       gflop: 0.1,
       async run(c) {
-        const data = await loadMovieLens({ seed });
+        const data = await movieLens(seed);
         const [known, wanted] = goal(data, c.split);
         const { recall, ndcg } = rank({ scores: popularityScorer(data.train), known, wanted });
         return { recall, ndcg };

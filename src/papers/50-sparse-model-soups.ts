@@ -29,7 +29,7 @@ import type { Cell, CellContext, Claim, Experiment, Figures } from "./contract.t
 const SPARSITY = 0.9;
 const PHASES = 3;
 const COPIES = 3;
-const EPOCHS = 15;
+const EPOCHS = 25;
 const RETRAIN = 3;
 const PEAK = 0.1;
 
@@ -174,6 +174,7 @@ async function iterative(context: CellContext, times: number): Promise<Figures> 
   const epochs = RETRAIN * times;
   const b = await bench(context, EPOCHS + PHASES * epochs);
   const net = await b.dense(seed);
+  const dense = b.on(net, b.measured).accuracy;
   await imp(net, {
     sparsity: SPARSITY,
     phases: PHASES,
@@ -182,6 +183,7 @@ async function iterative(context: CellContext, times: number): Promise<Figures> 
     after: () => b.recalibrate(net),
   });
   const figures = {
+    dense,
     accuracy: b.on(net, b.measured).accuracy,
     noisy: b.on(net, b.noisy).accuracy,
     density: density(net),

@@ -5,7 +5,8 @@
  * the parameters `from` and `to` (a half-open range of independent units); whatever splits the range, the bits of
  * the result are the same. Pointers are byte addresses; shapes are in elements.
  *
- * Name grammar: `<operation>-<element type>[-<layout>][-<tile>]`, e.g. `gemm-f32-4x8`, `spmm-f32-block4x1-c8`.
+ * Name grammar: `<operation>-<element type>[-<layout>][-<tile>]`, e.g. `gemm-f32-4x8`, `spmm-f32-block4x1-c8`: how values
+ * are stored, how their matrix is laid out, and what one step of the inner loop covers (`4x8` outputs, `c8` columns).
  */
 
 export interface EmitOptions {
@@ -31,6 +32,30 @@ export interface Kernel {
   emit(options: EmitOptions): Uint8Array<ArrayBuffer>;
   /** each draws a case, runs kernel and twin, and returns what must agree */
   readonly trials: readonly Trial[];
+  /** how it became fast; made when asked for, since it draws operands */
+  readonly ladder?: () => Ladder;
+}
+
+/** The steps from the plain twin to the kernel on one example, which a test compares and the bench times. */
+export interface Ladder {
+  /** the example: shape and density */
+  readonly example: string;
+  /** operations of one call: two for each multiply-add of a weight that is not zero */
+  readonly operations: number;
+  /** computes the example with the plain twin */
+  twin(): ArrayLike<number>;
+  /** largest allowed error of a value of the example */
+  readonly tolerance: number;
+  /** from the first attempt to the kernel as it is */
+  readonly rungs: readonly Rung[];
+}
+
+export interface Rung {
+  /** what was done, in a few words */
+  readonly step: string;
+  emit(options: EmitOptions): Uint8Array<ArrayBuffer>;
+  /** puts the operands into memory; `args` is one call of `fn`, which leaves `count` values at `result` */
+  arrange(box: Sandbox): { fn: string; args: readonly number[]; result: number; count: number };
 }
 
 export interface Trial {

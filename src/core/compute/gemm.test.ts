@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { decodeAll, ELEMENT_TYPES, type ElementType, encode } from "../../kernels/dense/element.ts";
-import { product, sumTolerance } from "../../kernels/dense/gemm.ts";
+import { product, sumTolerance } from "../../kernels/dense/twin.ts";
 import { initSync, memory, shutdown } from "../engine.ts";
 import { FEW_TOKENS, type Gemm, gemm, linearForward, type Operand, prepack } from "./gemm.ts";
 

@@ -91,10 +91,8 @@ const VECTOR_TOKENS: Readonly<Record<LayoutName, number>> = {
 
 /** Ranges of about equal work into which the groups of a matrix are cut. */
 const PIECES = 64;
-/** A larger stream does not stay in the caches from panel to panel: its rows go through all panels piece by piece. */
-const STREAM_BYTES = 4 * 2 ** 20;
-/** Most bytes of packed activations held at once. */
-const PACK_BYTES = 8 * 2 ** 20;
+/** Most bytes of packed activations held at once, unless a panel for each thread takes more. */
+const ROOM_BYTES = 8 * 2 ** 20;
 
 const align = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 
@@ -238,25 +236,25 @@ function panels(x: number, tokens: number, w: SparseMatrix, y: number): void {
   const { index, starts, ends, slots, stride, cuts, pieces } = w.stream;
   const l = LAYOUTS[w.format];
   const { kernel, width } = panelKernel(w.format, tokens);
-  const most = Math.max(width, Math.floor(PACK_BYTES / (4 * Math.max(1, w.in)) / width) * width);
-  const atOnce = Math.min(tokens, most);
+  const total = Math.ceil(tokens / width);
+  const flops = 2 * w.stored * tokens;
+  // Each share of the work packs its panels itself, one after the other, into a room of its own.
+  const roomBytes = align(4 * w.in * width);
+  const byRows = total < 2 * threads();
+  const units = byRows ? pieces : total;
+  const most = byRows ? threads() : Math.max(threads(), Math.min(4 * threads(), Math.floor(ROOM_BYTES / roomBytes)));
+  const share = Math.ceil(units / most);
   const expandedBytes = w.values === "f32" ? 0 : align(4 * w.stored);
-  scratch(expandedBytes + 4 * w.in * STEP * Math.ceil(atOnce / STEP), (room) => {
-    const packed = room + expandedBytes;
-    const values = expandedBytes > 0 ? room : w.stream.values;
+  scratch(expandedBytes + roomBytes * Math.ceil(units / share), (scratched) => {
+    const room = scratched + expandedBytes;
+    const values = expandedBytes > 0 ? scratched : w.stream.values;
     if (w.values === "bf16")
-      split("spmm", kernel, "expand", [w.stream.values, room], w.stored / expandUnit(l), 512, w.stored);
-    if (w.values === "f16") split("spmm", convert, "f16ToF32", [w.stream.values, room], w.stored, 4096, w.stored);
+      split("spmm", kernel, "expand", [w.stream.values, values], w.stored / expandUnit(l), 512, flops);
+    if (w.values === "f16") split("spmm", convert, "f16ToF32", [w.stream.values, values], w.stored, 4096, flops);
     const operands = l.index === "steps" ? [slots, stride, index, values] : [starts, ends, index, values];
-    for (let first = 0; first < tokens; first += atOnce) {
-      const count = Math.min(atOnce, tokens - first);
-      const total = Math.ceil(count / width);
-      const flops = 2 * w.stored * count;
-      split("spmm", kernel, "pack", [x + 4 * first * w.in, packed, count, w.in], total, 1, flops);
-      const args = [...operands, packed, y + 4 * first * w.out, count, w.in, w.out];
-      if (total >= 2 * threads() && w.bytes <= STREAM_BYTES) split("spmm", kernel, "byPanels", args, total, 1, flops);
-      else split("spmm", kernel, "byRows", [...args, cuts], pieces, 1, flops);
-    }
+    const args = [...operands, x, room, share, y, tokens, w.in, w.out];
+    if (byRows) split("spmm", kernel, "packByRows", [...args, cuts], pieces, share, flops);
+    else split("spmm", kernel, "packByPanels", args, total, share, flops);
   });
 }
 

@@ -7,10 +7,10 @@
  * Blocking after Goto and van de Geijn (2008), for a wide second-level cache: 64 rows of A (up to 512 KiB) stay there
  * while the panels of B pass by one after the other, each read once and in the order of its addresses, in runs of 1024
  * steps; the prefetcher follows that, and does not follow the 8 KiB pieces of an order by blocks of k. Ladder:
- * `ladders.ts`.
+ * `gemm-trials.ts`.
  */
 
-import type { Comparison, Draw, Kernel, Sandbox } from "../kernel.ts";
+import type { EmitOptions, Kernel } from "../kernel.ts";
 import {
   block,
   br,
@@ -32,10 +32,11 @@ import {
   when,
   whileLoop,
 } from "../wasm/asm.ts";
-import { packPanels } from "./pack.ts";
+import { type GemmBuild, TILE_COLUMNS, TILE_ROWS } from "./gemm-build.ts";
+import { gemmLadder, gemmTrial } from "./gemm-trials.ts";
 
-export const TILE_ROWS = 4;
-export const TILE_COLUMNS = 8;
+export { TILE_COLUMNS, TILE_ROWS };
+
 const K_BLOCK = 256;
 const BLOCK_PANELS = 64 / TILE_ROWS;
 /** Steps after which the next panel of B is taken up: 64 rows of A (512 KiB) stay in L2 meanwhile. */
@@ -52,6 +53,7 @@ const n = i32.const;
  */
 function tileSums(
   fused: boolean,
+  build: GemmBuild,
   acc: readonly (readonly Local<"v128">[])[],
   a: Local<"i32">,
   b: Local<"i32">,
@@ -71,23 +73,29 @@ function tileSums(
         c0.set(madd(fused, av, b0, c0)),
         c1.set(madd(fused, av, b1, c1)),
       ]),
-      brIf(done, i32.eqz(left.tee(sub(left, n(1))))),
+      ...(build.exits ? [brIf(done, i32.eqz(left.tee(sub(left, n(1)))))] : []),
     );
-  return block(
-    done,
-    brIf(done, i32.eqz(left)),
-    loop(
-      again,
-      ...Array.from({ length: UNROLL }, (_, i) => step(i)),
-      a.set(add(a, n(UNROLL * 16))),
-      b.set(add(b, n(UNROLL * 32))),
-      br(again),
-    ),
-  );
+  const { unroll } = build;
+  const turn = (steps: number): Stmt =>
+    seq(
+      ...Array.from({ length: steps }, (_, i) => step(i)),
+      a.set(add(a, n(steps * 16))),
+      b.set(add(b, n(steps * 32))),
+    );
+  if (!build.exits) {
+    const left0 = (steps: number): Stmt => left.set(sub(left, n(steps)));
+    return seq(
+      whileLoop(ge(left, n(unroll)), turn(unroll), left0(unroll)),
+      ...(unroll > 1 ? [whileLoop(gt(left, n(0)), turn(1), left0(1))] : []),
+    );
+  }
+  return block(done, brIf(done, i32.eqz(left)), loop(again, turn(unroll), br(again)));
 }
 
 /** Steps of one call of a tile: a multiple of `K_BLOCK`. */
 const RUN = 1024;
+
+const BUILD: GemmBuild = { unroll: UNROLL, exits: true, run: RUN, chunk: K_CHUNK };
 
 const tileParams = { a: "i32", b: "i32", steps: "i32", c: "i32", ldc: "i32", onto: "i32" } as const;
 
@@ -102,6 +110,7 @@ interface Tile {
 /** The sums of `steps` steps in blocks of `K_BLOCK`, each written by `write` and then added to; `c` is moved by it. */
 function tileBody(
   fused: boolean,
+  build: GemmBuild,
   { p, local, locals }: FunctionScope<typeof tileParams, "void">,
   write: (t: Tile) => Stmt,
 ): Stmt {
@@ -117,24 +126,23 @@ function tileBody(
       left.set(select(p.steps, n(K_BLOCK), le(p.steps, n(K_BLOCK)))),
       p.steps.set(sub(p.steps, left)),
       ...acc.flat().map((v) => v.set(ZERO)),
-      tileSums(fused, acc, p.a, p.b, left, b0, b1, av),
+      tileSums(fused, build, acc, p.a, p.b, left, b0, b1, av),
       c.set(p.c),
       write({ acc, spare: b0, c, onto }),
       onto.set(n(1)),
       // Full blocks leave the loop at the end of its last turn, before the pointers move.
-      p.a.set(add(p.a, n(UNROLL * 16))),
-      p.b.set(add(p.b, n(UNROLL * 32))),
+      ...(build.exits ? [p.a.set(add(p.a, n(build.unroll * 16))), p.b.set(add(p.b, n(build.unroll * 32)))] : []),
       brIf(again, gt(p.steps, n(0))),
     ),
   );
 }
 
-function emitFullTile(m: ModuleBuilder, fused: boolean) {
+function emitFullTile(m: ModuleBuilder, fused: boolean, build: GemmBuild) {
   return m.func(
     "tile",
     tileParams,
     (scope) =>
-      tileBody(fused, scope, ({ acc, c, onto }) => {
+      tileBody(fused, build, scope, ({ acc, c, onto }) => {
         const rows = (put: (r: number) => Stmt): Stmt =>
           seq(...acc.map((_, r) => seq(put(r), ...(r < TILE_ROWS - 1 ? [c.set(add(c, scope.p.ldc))] : []))));
         return when(
@@ -154,12 +162,12 @@ function emitFullTile(m: ModuleBuilder, fused: boolean) {
 }
 
 /** The same tile where C ends inside of it: rows and columns beyond are computed from the padding but not written. */
-function emitEdgeTile(m: ModuleBuilder, fused: boolean) {
+function emitEdgeTile(m: ModuleBuilder, fused: boolean, build: GemmBuild) {
   return m.func(
     "edge",
     { ...tileParams, rows: "i32", columns: "i32" },
     (scope) =>
-      tileBody(fused, scope, ({ acc, spare, c, onto }) => {
+      tileBody(fused, build, scope, ({ acc, spare, c, onto }) => {
         const { rows, columns, ldc } = scope.p;
         const old = (r: number, j: number): Stmt => acc[r][j].set(f32x4.add(v128.load(c, 16 * j), acc[r][j]));
         const lane = (r: number, j: number, l: number): Stmt => {
@@ -189,9 +197,9 @@ function emitEdgeTile(m: ModuleBuilder, fused: boolean) {
 
 const shape = { a: "i32", b: "i32", c: "i32", ldc: "i32", m: "i32", n: "i32", k: "i32", onto: "i32" } as const;
 
-function emitGemm(m: ModuleBuilder, fused: boolean): void {
-  const tile = emitFullTile(m, fused);
-  const edge = emitEdgeTile(m, fused);
+function emitGemm(m: ModuleBuilder, fused: boolean, build: GemmBuild): void {
+  const tile = emitFullTile(m, fused, build);
+  const edge = emitEdgeTile(m, fused, build);
   const blockOf = m.func(
     "block",
     { ...shape, rowFrom: "i32", rowTo: "i32", columnFrom: "i32", columnTo: "i32" },
@@ -224,13 +232,13 @@ function emitGemm(m: ModuleBuilder, fused: boolean): void {
         k0.set(kc),
         loop(
           runs,
-          kb.set(upTo(sub(kEnd, k0), n(RUN))),
+          kb.set(upTo(sub(kEnd, k0), n(build.run))),
           onto.set(i32.or(p.onto, gt(k0, n(0)))),
           pa.set(add(p.a, add(mul(i0, aPanel), mul(k0, n(4 * TILE_ROWS))))),
           pb.set(add(p.b, add(mul(j, bPanel), mul(k0, n(4 * TILE_COLUMNS))))),
           pc.set(add(p.c, add(mul(mul(i0, n(TILE_ROWS)), ldcBytes), mul(j, n(4 * TILE_COLUMNS))))),
           tiles,
-          k0.set(add(k0, n(RUN))),
+          k0.set(add(k0, n(build.run))),
           brIf(runs, lt(k0, kEnd)),
         ),
       );
@@ -244,7 +252,7 @@ function emitGemm(m: ModuleBuilder, fused: boolean): void {
           i1.set(upTo(add(i0, n(BLOCK_PANELS)), p.rowTo)),
           kc.set(n(0)),
           // Once at least, since an empty sum is written, too.
-          loop(chunks, kEnd.set(upTo(add(kc, n(K_CHUNK)), p.k)), panels, kc.set(kEnd), brIf(chunks, lt(kc, p.k))),
+          loop(chunks, kEnd.set(upTo(add(kc, n(build.chunk)), p.k)), panels, kc.set(kEnd), brIf(chunks, lt(kc, p.k))),
           i0.set(i1),
         ),
       ];
@@ -261,86 +269,16 @@ function emitGemm(m: ModuleBuilder, fused: boolean): void {
   );
 }
 
-/** Plain twin: row-major A[M, K] · B[K, N] in f64, and the sums of |a||b| that bound its f32 error. */
-export function product(
-  a: ArrayLike<number>,
-  b: ArrayLike<number>,
-  m: number,
-  columns: number,
-  k: number,
-): { sums: Float64Array; sizes: Float64Array } {
-  const sums = new Float64Array(m * columns);
-  const sizes = new Float64Array(m * columns);
-  for (let i = 0; i < m; i++) {
-    for (let kk = 0; kk < k; kk++) {
-      for (let j = 0; j < columns; j++) {
-        const term = a[i * k + kk] * b[kk * columns + j];
-        sums[i * columns + j] += term;
-        sizes[i * columns + j] += Math.abs(term);
-      }
-    }
-  }
-  return { sums, sizes };
-}
-
-/** Worst case of a sum of k products rounded at every step: (k + 1) half-units of the sum of sizes. */
-export const sumTolerance = (k: number, sizes: Float64Array): Float64Array => sizes.map((s) => s * (k + 1) * 2 ** -24);
-
-function drawProduct(draw: Draw, box: Sandbox, most: number, mostK: number) {
-  const m = draw.int(0, most);
-  const columns = draw.int(0, most);
-  const k = draw.int(0, mostK);
-  const ldc = columns + draw.int(0, 5);
-  const a = draw.floats(m * k);
-  const b = draw.floats(k * columns);
-  const start = draw.floats(m * ldc);
-  const pa = box.put(packPanels(a, k, 1, m, k, TILE_ROWS));
-  const pb = box.put(packPanels(b, 1, columns, columns, k, TILE_COLUMNS));
-  return { m, columns, k, ldc, a, b, start, pa, pb };
-}
-
-/** Splits at drawn borders by rows or columns against one whole call: the same bits, and right ones. */
-function trial(most: number, mostK: number) {
-  return (draw: Draw, box: Sandbox): Comparison[] => {
-    const { m, columns, k, ldc, a, b, start, pa, pb } = drawProduct(draw, box, most, mostK);
-    const onto = draw.int(0, 1);
-    const { sums, sizes } = product(a, b, m, columns, k);
-    const want = Float64Array.from(start);
-    const tolerance = new Float64Array(want.length);
-    const bounds = sumTolerance(k + 1, sizes);
-    for (let i = 0; i < m; i++) {
-      for (let j = 0; j < columns; j++) {
-        const at = i * ldc + j;
-        want[at] = onto * want[at] + sums[i * columns + j];
-        tolerance[at] = bounds[i * columns + j] + onto * Math.abs(start[at]) * 2 ** -23;
-      }
-    }
-    const rowPanels = Math.ceil(m / TILE_ROWS);
-    const columnPanels = Math.ceil(columns / TILE_COLUMNS);
-    const whole = box.put(start);
-    const byRows = box.put(start);
-    const byColumns = box.put(start);
-    const args = (c: number): number[] => [pa, pb, c, ldc, m, columns, k, onto];
-    box.call("rows", ...args(whole), 0, rowPanels);
-    const row = draw.int(0, rowPanels);
-    box.call("rows", ...args(byRows), row, rowPanels);
-    box.call("rows", ...args(byRows), 0, row);
-    const column = draw.int(0, columnPanels);
-    box.call("columns", ...args(byColumns), 0, column);
-    box.call("columns", ...args(byColumns), column, columnPanels);
-    const got = box.f32(whole, start.length);
-    return [
-      { what: "product", got, want, tolerance },
-      { what: "split by rows", got: box.f32(byRows, start.length), want: got, tolerance: 0 },
-      { what: "split by columns", got: box.f32(byColumns, start.length), want: got, tolerance: 0 },
-    ];
-  };
-}
-
 const params = ["a", "b", "c", "ldc", "m", "n", "k", "onto", "from", "to"];
 const does = (unit: string): string =>
   "C[m, n] = A[m, k] · B[k, n], plus the old C where onto is 1; A packed by panels4, B by panels8; ldc is C's row " +
   `stride in elements; from, to: ${unit}`;
+
+function emit({ shared, fused }: EmitOptions, build: GemmBuild = BUILD): Uint8Array<ArrayBuffer> {
+  const m = new ModuleBuilder({ shared });
+  emitGemm(m, fused, build);
+  return m.bytes();
+}
 
 export const gemmF32: Kernel = {
   name: "gemm-f32-4x8",
@@ -350,15 +288,12 @@ export const gemmF32: Kernel = {
     rows: { params, does: does("panels of 4 rows") },
     columns: { params, does: does("panels of 8 columns") },
   },
-  emit({ shared, fused }) {
-    const m = new ModuleBuilder({ shared });
-    emitGemm(m, fused);
-    return m.bytes();
-  },
+  emit,
   trials: [
-    { name: "small shapes", run: trial(21, 11) },
-    { name: "several k blocks", run: trial(9, 530) },
-    { name: "several row blocks", run: trial(140, 5) },
-    { name: "several runs and chunks of k", run: trial(5, 2 * K_CHUNK + 300) },
+    { name: "small shapes", run: gemmTrial(21, 11) },
+    { name: "several k blocks", run: gemmTrial(9, 530) },
+    { name: "several row blocks", run: gemmTrial(140, 5) },
+    { name: "several runs and chunks of k", run: gemmTrial(5, 2 * K_CHUNK + 300) },
   ],
+  ladder: () => gemmLadder(emit),
 };

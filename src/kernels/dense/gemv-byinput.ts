@@ -31,7 +31,7 @@ import {
 } from "../wasm/asm.ts";
 import { addPack, OUTPUTS, ordered, outputBlocks, packFunction, packPlain, splatInput } from "./by-output.ts";
 import { bytesOf, decodeAll, type ElementType, encode, loadEightRaw, shiftOf } from "./element.ts";
-import { product, sumTolerance } from "./gemm.ts";
+import { product, sumTolerance } from "./twin.ts";
 
 const { add, mul, shl, sub } = i32;
 const n = i32.const;

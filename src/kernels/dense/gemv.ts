@@ -40,7 +40,7 @@ import {
   loadOneRaw,
   shiftOf,
 } from "./element.ts";
-import { product, sumTolerance } from "./gemm.ts";
+import { product, sumTolerance } from "./twin.ts";
 
 const { add, mul, shl, lt, le, sub, and } = i32;
 const n = i32.const;

@@ -36,8 +36,8 @@ export const names = (list: readonly string[]): Names => Object.fromEntries(list
 
 /** Parameters of a strip after the operands of its format. */
 export const STRIP = ["panel", "y", "tokens", "out", "from", "to"] as const;
-/** Parameters of a driver after the operands of its format. */
-const DRIVER = ["packed", "y", "T", "in", "out"] as const;
+/** Where a driver writes, and how much. */
+const OUTPUT = ["y", "T", "out"] as const;
 
 /** `t` becomes half of the transpose of `r`; returns its four rows. */
 export function transposed(
@@ -70,83 +70,87 @@ export const storeLanes = (address: I32, value: Local<"v128">, left: I32): Stmt 
     ),
   );
 
-/** pack(x, packed, T, in, from, to): the panels `from` .. `to` of X, `width` tokens each. */
-function addPack(m: ModuleBuilder, width: number): void {
+/** Adds `pack` and an inner function that packs the one panel `p` of X to `target`. */
+function addPack(m: ModuleBuilder, width: number): FnRef<"void"> {
+  const one = m.func(
+    "packOne",
+    { x: "i32", target: "i32", T: "i32", in: "i32", p: "i32" } as const,
+    (f) => {
+      const { x, T, p } = f.p;
+      const columns = f.p.in;
+      const [token, k, bytes, target, wide] = f.locals("i32", 5);
+      const row = f.locals("i32", 4);
+      const r = f.locals("v128", 4);
+      const t = f.locals("v128", 4);
+      const { first, rows } = transposed(r, t);
+      const last = i32.sub(T, c(1));
+      return [
+        token.set(i32.mul(p, c(width))),
+        // bytes of one column of this panel
+        wide.set(i32.shl(min(c(width), i32.and(add(i32.sub(T, token), c(3)), c(-4))), c(2))),
+        forRange(
+          bytes,
+          c(0),
+          wide,
+          16,
+          ...row.map((pointer, i) =>
+            pointer.set(
+              add(x, i32.shl(i32.mul(min(add(token, add(i32.shru(bytes, c(2)), c(i))), last), columns), c(2))),
+            ),
+          ),
+          target.set(add(f.p.target, bytes)),
+          forRange(
+            k,
+            c(4),
+            add(columns, c(1)),
+            4,
+            ...r.map((v, i) => v.set(v128.load(row[i]))),
+            first,
+            ...rows.flatMap((v) => [v128.store(target, v), target.set(add(target, wide))]),
+            ...row.map((pointer) => pointer.set(add(pointer, c(16)))),
+          ),
+          forRange(
+            k,
+            i32.and(columns, c(-4)),
+            columns,
+            1,
+            ...row.map((pointer, i) => i32.store(target, i32.load(pointer), 4 * i)),
+            target.set(add(target, wide)),
+            ...row.map((pointer) => pointer.set(add(pointer, c(4)))),
+          ),
+        ),
+      ];
+    },
+    "void",
+    false,
+  );
   m.func("pack", { x: "i32", packed: "i32", T: "i32", in: "i32", from: "i32", to: "i32" } as const, (f) => {
     const { x, packed, T, from, to } = f.p;
-    const columns = f.p.in;
-    const [p, token, k, bytes, target, wide] = f.locals("i32", 6);
-    const row = f.locals("i32", 4);
-    const r = f.locals("v128", 4);
-    const t = f.locals("v128", 4);
-    const { first, rows } = transposed(r, t);
-    const last = i32.sub(T, c(1));
-    return forRange(
-      p,
-      from,
-      to,
-      1,
-      token.set(i32.mul(p, c(width))),
-      // bytes of one column of this panel
-      wide.set(i32.shl(min(c(width), i32.and(add(i32.sub(T, token), c(3)), c(-4))), c(2))),
-      forRange(
-        bytes,
-        c(0),
-        wide,
-        16,
-        ...row.map((pointer, i) =>
-          pointer.set(add(x, i32.shl(i32.mul(min(add(token, add(i32.shru(bytes, c(2)), c(i))), last), columns), c(2)))),
-        ),
-        target.set(add(add(packed, i32.shl(i32.mul(token, columns), c(2))), bytes)),
-        forRange(
-          k,
-          c(4),
-          add(columns, c(1)),
-          4,
-          ...r.map((v, i) => v.set(v128.load(row[i]))),
-          first,
-          ...rows.flatMap((v) => [v128.store(target, v), target.set(add(target, wide))]),
-          ...row.map((pointer) => pointer.set(add(pointer, c(16)))),
-        ),
-        forRange(
-          k,
-          i32.and(columns, c(-4)),
-          columns,
-          1,
-          ...row.map((pointer, i) => i32.store(target, i32.load(pointer), 4 * i)),
-          target.set(add(target, wide)),
-          ...row.map((pointer) => pointer.set(add(pointer, c(4)))),
-        ),
-      ),
-    );
+    const p = f.local("i32");
+    return forRange(p, from, to, 1, one.call(x, add(packed, i32.mul(i32.mul(p, f.p.in), c(4 * width))), T, f.p.in, p));
   });
+  return one;
 }
 
 /**
- * Adds `pack`, `byPanels` and `byRows` around the strips of one format. `strips[i]` handles 4 (i + 1) tokens, so the
- * last one is the full panel. Both drivers give the same bits however they are split.
+ * Adds the drivers around the strips of one format. `strips[i]` handles 4 (i + 1) tokens, so the last one is the full
+ * panel. `byPanels` and `byRows` take packed activations; `packByPanels` and `packByRows` pack a panel where they use it,
+ * into room of their own share of the work: a panel that one core packed and another reads costs both more than packing
+ * it twice. All give the same bits however they are split.
  */
 export function addDrivers(m: ModuleBuilder, operands: readonly string[], strips: readonly FnRef<"void">[]): void {
   const width = 4 * strips.length;
-  addPack(m, width);
+  const packOne = addPack(m, width);
+  /** the groups `from` .. `to` of panel `p`, which is packed at `panel` */
   const one = m.func(
     "one",
-    names([...operands, ...DRIVER, "p", "from", "to"]),
+    names([...operands, "panel", ...OUTPUT, "p", "from", "to"]),
     (f) => {
-      const { packed, y, T, out, p, from, to } = f.p;
-      const columns = f.p.in;
+      const { panel, y, T, out, p, from, to } = f.p;
       const [token, tokens] = f.locals("i32", 2);
       const given = operands.map((name) => f.p[name]);
       const run = (strip: FnRef<"void">): Stmt =>
-        strip.call(
-          ...given,
-          add(packed, i32.shl(i32.mul(token, columns), c(2))),
-          add(y, i32.shl(i32.mul(token, out), c(2))),
-          tokens,
-          out,
-          from,
-          to,
-        );
+        strip.call(...given, panel, add(y, i32.shl(i32.mul(token, out), c(2))), tokens, out, from, to);
       const choose = (i: number): Stmt =>
         i === strips.length - 1 ? run(strips[i]) : when(i32.le(tokens, c(4 * (i + 1))), run(strips[i]), choose(i + 1));
       return [token.set(i32.mul(p, c(width))), tokens.set(min(c(width), i32.sub(T, token))), choose(0)];
@@ -154,24 +158,41 @@ export function addDrivers(m: ModuleBuilder, operands: readonly string[], strips
     "void",
     false,
   );
-  m.func("byPanels", names([...operands, ...DRIVER, "from", "to"]), (f) => {
-    const p = f.local("i32");
-    const [groups] = f.locals("i32", 1);
-    const given = [...operands, ...DRIVER].map((name) => f.p[name]);
-    return [
-      groups.set(i32.shrs(add(f.p.out, c(3)), c(2))),
-      forRange(p, f.p.from, f.p.to, 1, one.call(...given, p, c(0), groups)),
-    ];
-  });
-  m.func("byRows", names([...operands, ...DRIVER, "cuts", "from", "to"]), (f) => {
-    const { cuts, from, to, T } = f.p;
-    const [p, panels] = f.locals("i32", 2);
-    const given = [...operands, ...DRIVER].map((name) => f.p[name]);
-    return [
-      panels.set(i32.divs(add(T, c(width - 1)), c(width))),
-      forRange(p, c(0), panels, 1, one.call(...given, p, i32.load(at(cuts, from, 2)), i32.load(at(cuts, to, 2)))),
-    ];
-  });
+  const panelBytes = (lines: I32): I32 => i32.mul(lines, c(4 * width));
+  const driver = (name: string, packs: boolean, byRows: boolean): void => {
+    m.func(name, names(driverParams(operands, packs, byRows)), (f) => {
+      const { y, T, out, from, to } = f.p;
+      const columns = f.p.in;
+      const [p, panel, first, last, end] = f.locals("i32", 5);
+      const given = [...operands.map((o) => f.p[o]), panel, y, T, out, p];
+      const groups = i32.shrs(add(out, c(3)), c(2));
+      return [
+        first.set(byRows ? i32.load(at(f.p.cuts, from, 2)) : c(0)),
+        last.set(byRows ? i32.load(at(f.p.cuts, to, 2)) : groups),
+        end.set(byRows ? i32.divs(add(T, c(width - 1)), c(width)) : to),
+        ...(packs ? [panel.set(add(f.p.room, i32.mul(i32.divu(from, f.p.share), panelBytes(columns))))] : []),
+        forRange(
+          p,
+          byRows ? c(0) : from,
+          end,
+          1,
+          packs
+            ? packOne.call(f.p.x, panel, T, columns, p)
+            : panel.set(add(f.p.packed, i32.mul(p, panelBytes(columns)))),
+          one.call(...given, first, last),
+        ),
+      ];
+    });
+  };
+  for (const packs of [false, true]) {
+    driver(packs ? "packByPanels" : "byPanels", packs, false);
+    driver(packs ? "packByRows" : "byRows", packs, true);
+  }
+}
+
+function driverParams(operands: readonly string[], packs: boolean, byRows: boolean): readonly string[] {
+  const input = packs ? ["x", "room", "share"] : ["packed"];
+  return [...operands, ...input, "y", "T", "in", "out", ...(byRows ? ["cuts"] : []), "from", "to"];
 }
 
 /** What `addDrivers` exports, for the kernel's description. */
@@ -181,11 +202,19 @@ export const driverFunctions = (operands: readonly string[], width: number): Rec
     does: `copies panels from..to of X[T, in], ${width} tokens each, into packed (4 in ceil4(T) bytes)`,
   },
   byPanels: {
-    params: [...operands, ...DRIVER, "from", "to"],
+    params: driverParams(operands, false, false),
     does: "Y[T, out] = X W^T for the token panels from..to",
   },
   byRows: {
-    params: [...operands, ...DRIVER, "cuts", "from", "to"],
+    params: driverParams(operands, false, true),
     does: "the same for all tokens and the groups of four outputs cuts[from]..cuts[to]",
+  },
+  packByPanels: {
+    params: driverParams(operands, true, false),
+    does: `byPanels from X itself; packs one panel at a time into room, 4 in ${width} bytes at place \`from\` / share`,
+  },
+  packByRows: {
+    params: driverParams(operands, true, true),
+    does: `byRows from X itself; packs one panel at a time into room, 4 in ${width} bytes at place \`from\` / share`,
   },
 });

@@ -34,6 +34,7 @@ import {
   v128,
   when,
 } from "../wasm/asm.ts";
+import { type SpmmBuild, spmmLadder } from "./ladders.ts";
 import { LAYOUTS, type Layout, type LayoutName } from "./layouts.ts";
 import {
   add,
@@ -59,7 +60,7 @@ export const SPMM_OPERANDS = {
   steps: ["slots", "stride", "offsets", "values"],
 } as const;
 
-const UNROLL = 4;
+const BUILD: SpmmBuild = { unroll: 4, exits: true, fences: true };
 /** Inputs of a 1x16 block that are unrolled in a turn. */
 const ALONG = 4;
 /** Vectors of a step after which V8 11 has to finish its sums: more of them at once would spill. */
@@ -90,6 +91,7 @@ interface Frame {
   readonly unit: I32;
   readonly acc: readonly (readonly Local<"v128">[])[];
   readonly fused: boolean;
+  readonly build: SpmmBuild;
   readonly p: Readonly<Record<string, Local<"i32">>>;
   i32(): Local<"i32">;
   v128(): Local<"v128">;
@@ -100,7 +102,8 @@ function streamEntries(l: Layout, f: Frame): Streaming {
   const { acc, panel, unit, p } = f;
   const vectors = acc[0].length;
   const [index, value, x, base] = range(4).map(() => f.i32());
-  const exits = range(UNROLL).map(() => f.i32());
+  const { unroll, fences } = f.build;
+  const exits = range(unroll).map(() => f.i32());
   const done = label("unit");
   const again = label("entries");
   const entry = l.index === "columns" ? 2 : 1;
@@ -114,7 +117,7 @@ function streamEntries(l: Layout, f: Frame): Streaming {
   const held = range(holdWeights ? l.rows : vectors).map(() => f.v128());
   const pass = f.v128();
   const fence = (q: number, i: number): Stmt[] =>
-    holdWeights && i % FENCE === FENCE - 1 && i < vectors - 1 ? [never(done, value, vectors * q + i)] : [];
+    fences && holdWeights && i % FENCE === FENCE - 1 && i < vectors - 1 ? [never(done, value, vectors * q + i)] : [];
   const weight = (q: number, o: number): Expr<"v128"> => v128.load32splat(value, bytes * q + 4 * o);
   const products = (q: number): Stmt[] =>
     holdWeights
@@ -137,12 +140,14 @@ function streamEntries(l: Layout, f: Frame): Streaming {
             ...held.map((xs, i) => acc[o][i].set(madd(f.fused, pass, xs, acc[o][i]))),
           ]),
         ];
+  // The padding ends where the next unit starts.
+  const last = (): I32 => (f.build.exits ? i32.load(at(p.ends, unit, 2)) : i32.load(at(p.starts, unit, 2), 4));
   const begin: Stmt[] =
     l.index === "columns"
       ? [
           index.set(at(p.columns, i32.load(at(p.starts, unit, 2)), 1)),
           value.set(add(p.values, i32.mul(i32.load(at(p.starts, unit, 2)), c(bytes)))),
-          exits[0].set(i32.sub(at(p.columns, i32.load(at(p.ends, unit, 2)), 1), c(2))),
+          exits[0].set(i32.sub(at(p.columns, last(), 1), c(2))),
         ]
       : [
           index.set(add(p.offsets, i32.mul(unit, p.slots))),
@@ -157,11 +162,15 @@ function streamEntries(l: Layout, f: Frame): Streaming {
       brIf(done, i32.gtu(index, exits[0])),
       loop(
         again,
-        ...range(UNROLL).flatMap((q) => [x.set(xAt(q)), ...products(q), brIf(done, i32.eq(index, exits[q]))]),
-        index.set(add(index, c(entry * UNROLL))),
-        value.set(add(value, c(bytes * UNROLL))),
+        ...range(unroll).flatMap((q) => [
+          x.set(xAt(q)),
+          ...products(q),
+          ...(f.build.exits ? [brIf(done, i32.eq(index, exits[q]))] : []),
+        ]),
+        index.set(add(index, c(entry * unroll))),
+        value.set(add(value, c(bytes * unroll))),
         ...(l.index === "steps" ? [base.set(columnAt(base, p.stride, vectors))] : []),
-        brIf(again, c(1)),
+        f.build.exits ? brIf(again, c(1)) : brIf(again, i32.leu(index, exits[0])),
       ),
     ),
   };
@@ -196,7 +205,9 @@ function streamBlocks(l: Layout, f: Frame): Streaming {
             w.set(v128.load32splat(value, 4 * k)),
             ...sums.flatMap((a, i) => [
               a.set(madd(f.fused, w, v128.load(x, 16 * (vectors * k + i)), a)),
-              ...((i + 1) % FENCE === 0 || i === vectors - 1 ? [never(done, value, vectors * k + i)] : []),
+              ...(f.build.fences && ((i + 1) % FENCE === 0 || i === vectors - 1)
+                ? [never(done, value, vectors * k + i)]
+                : []),
             ]),
           ]),
           x.set(add(x, c(16 * vectors * ALONG))),
@@ -211,7 +222,7 @@ function streamBlocks(l: Layout, f: Frame): Streaming {
 }
 
 /** 4 `vectors` tokens. */
-function addStrip(m: ModuleBuilder, l: Layout, vectors: number, fused: boolean): FnRef<"void"> {
+function addStrip(m: ModuleBuilder, l: Layout, vectors: number, fused: boolean, build: SpmmBuild): FnRef<"void"> {
   return m.func(
     `strip${4 * vectors}`,
     names([...SPMM_OPERANDS[l.index], ...STRIP]),
@@ -219,7 +230,7 @@ function addStrip(m: ModuleBuilder, l: Layout, vectors: number, fused: boolean):
       const { panel, y, tokens, out, from, to } = f.p;
       const [g, unit, rows, stride, target, left, whole] = f.locals("i32", 7);
       const acc = range(l.rows).map(() => f.locals("v128", vectors));
-      const frame = { panel, unit, acc, fused, p: f.p, i32: () => f.local("i32"), v128: () => f.local("v128") };
+      const frame = { panel, unit, acc, fused, build, p: f.p, i32: () => f.local("i32"), v128: () => f.local("v128") };
       const { begin, run } = (l.columns > 1 ? streamBlocks : streamEntries)(l, frame);
       const sums = seq(...begin, ...acc.flat().map((a) => a.set(zero)), run);
       const half = f.locals("v128", 4);
@@ -346,9 +357,15 @@ function addExpand(m: ModuleBuilder, l: Layout): void {
   });
 }
 
-function emitSpmm(l: Layout, width: number, { shared, fused }: EmitOptions): Uint8Array<ArrayBuffer> {
+/** The module of a layout and a panel width; another `build` than the usual is for its ladder. */
+export function emitSpmm(
+  l: Layout,
+  width: number,
+  { shared, fused }: EmitOptions,
+  build: SpmmBuild = BUILD,
+): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder({ shared });
-  const strips = range(width / 4).map((i) => addStrip(m, l, i + 1, fused));
+  const strips = range(width / 4).map((i) => addStrip(m, l, i + 1, fused, build));
   addDrivers(m, SPMM_OPERANDS[l.index], strips);
   addExpand(m, l);
   return m.bytes();
@@ -372,6 +389,7 @@ function spmm(name: LayoutName, width: number): Kernel {
     },
     emit: (options) => emitSpmm(l, width, options),
     trials: spmmTrials(l, width),
+    ladder: () => spmmLadder(l, width, emitSpmm),
   };
 }
 

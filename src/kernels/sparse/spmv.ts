@@ -28,6 +28,7 @@ import {
   v128,
   when,
 } from "../wasm/asm.ts";
+import { spmvLadder } from "./ladders.ts";
 import { entrySize, LAYOUT_NAMES, LAYOUTS, type Layout, type LayoutName } from "./layouts.ts";
 import { add, at, c, type I32, min, names, storeLanes, zero } from "./panels.ts";
 import { HIGH } from "./spmm.ts";
@@ -92,6 +93,12 @@ function stepOf(l: Layout, t: Turn): Stmt[] {
   ];
 }
 
+/** One entry of f32 weights into the first sum: the rung of the ladder below. */
+function singleEntry(l: Layout, t: Turn): Stmt {
+  if (l.rows === 1) return accumulate(t, 0, v128.load32zero(t.value), v128.load32zero(t.xAt(0)));
+  return accumulate(t, 0, l.rows === 2 ? v128.load64zero(t.value) : v128.load(t.value), v128.load32splat(t.xAt(0)));
+}
+
 const SUMS = (l: Layout): number => (l.rows === 4 || l.columns > 1 ? 4 : l.rows);
 
 /** Writes a unit's sums; `left` is how many outputs there are from its first one on. */
@@ -113,7 +120,7 @@ function finish(l: Layout, acc: readonly Local<"v128">[], target: I32, left: I32
   ];
 }
 
-function emitSpmv(l: Layout, type: SpmvType, { shared, fused }: EmitOptions): Uint8Array<ArrayBuffer> {
+function emitSpmv(l: Layout, type: SpmvType, { shared, fused }: EmitOptions, single = false): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder({ shared });
   m.func("multiply", names([...SPMV_OPERANDS[l.index], ...REST]), (f) => {
     const { values, x, y, out, cuts, from, to } = f.p;
@@ -124,7 +131,7 @@ function emitSpmv(l: Layout, type: SpmvType, { shared, fused }: EmitOptions): Ui
     const again = label("entries");
     const indexBytes = l.index === "columns" ? 2 : 1;
     const valueBytes = entrySize(l) * bytesOf(type);
-    const entries = l.columns > 1 ? 1 : STEP;
+    const entries = l.columns > 1 || single ? 1 : STEP;
     const perGroup = GROUP / l.rows;
     const units = i32.divu(add(out, c(l.rows - 1)), c(l.rows));
     const xAt = (q: number): I32 =>
@@ -156,7 +163,7 @@ function emitSpmv(l: Layout, type: SpmvType, { shared, fused }: EmitOptions): Ui
           brIf(done, i32.eq(index, end)),
           loop(
             again,
-            ...stepOf(l, turn),
+            ...(single ? [singleEntry(l, turn)] : stepOf(l, turn)),
             index.set(add(index, c(entries * indexBytes))),
             value.set(add(value, c(entries * valueBytes))),
             ...(l.index === "steps" ? [base.set(at(base, f.p.stride, 2))] : []),
@@ -183,6 +190,9 @@ const spmv = (name: LayoutName, type: SpmvType): Kernel => ({
   },
   emit: (options) => emitSpmv(LAYOUTS[name], type, options),
   trials: spmvTrials(LAYOUTS[name], type),
+  ...(type === "f32" && {
+    ladder: () => spmvLadder(LAYOUTS[name], (options, single) => emitSpmv(LAYOUTS[name], "f32", options, single)),
+  }),
 });
 
 export const spmvKernels: Readonly<Record<LayoutName, Readonly<Record<SpmvType, Kernel>>>> = Object.fromEntries(

@@ -116,11 +116,34 @@ export function spmmTrials(l: Layout, panelWidth: number): readonly Trial[] {
       box.call("byRows", ...given, packed, byRows, tokens, width, out, cutsAt, piece, pieces);
       box.call("byRows", ...given, packed, byRows, tokens, width, out, cutsAt, 0, piece);
 
+      // Packed on the way: shares of the work, taken in any order, each with a room of its own.
+      const packing = (fn: string, units: number, ...more: number[]): number => {
+        const share = draw.int(1, units);
+        const shares = Math.ceil(units / share);
+        const room = box.room(4 * width * panelWidth * shares);
+        const target = box.put(unwritten);
+        for (let i = shares - 1; i >= 0; i--) {
+          const range = [i * share, Math.min(units, (i + 1) * share)];
+          box.call(fn, ...given, xs, room, share, target, tokens, width, out, ...more, ...range);
+        }
+        return target;
+      };
+      const packedByPanels = packing("packByPanels", panels);
+      const packedByRows = packing("packByRows", pieces, cutsAt);
+
       const want = productTwin(shape.weights, x, tokens, out, width);
+      const same = (what: string, at: number): Comparison => ({
+        what,
+        got: box.f32(at, tokens * out),
+        want: whole,
+        tolerance: 0,
+      });
       return [
         { what: "Y", got: whole, want: want.values, tolerance: want.bounds },
-        { what: "Y split by panels", got: box.f32(split, tokens * out), want: whole, tolerance: 0 },
-        { what: "Y split by rows", got: box.f32(byRows, tokens * out), want: whole, tolerance: 0 },
+        same("Y split by panels", split),
+        same("Y split by rows", byRows),
+        same("Y packed by panels", packedByPanels),
+        same("Y packed by rows", packedByRows),
       ];
     },
   };

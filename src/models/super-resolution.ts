@@ -63,7 +63,7 @@ export interface EdsrOptions extends SuperResolutionOptions {
   readonly blocks?: number;
   /** factor of a block's branch; default 1 (0.1 for wide ones) */
   readonly residualScale?: number;
-  /** of the body's weights; default He's normal (the authors' code has `fanInUniform`) */
+  /** of the body's weights; default He's normal; PyTorch's default, which EDSR is trained from as published, is `fanInUniform` */
   readonly init?: Initialiser;
 }
 

@@ -20,7 +20,14 @@ it("measures each shape and density once, frees what it took, and the runner nam
   const before = memory.live;
   let now = 0;
   // a clock that only counts its readings: nothing here depends on how fast the machine is
-  const speeds = await measurePointwise(facts, { clock: () => ++now, rounds: 3, slice: 1, warmUp: 1, forms: 1, footprint: 1 });
+  const speeds = await measurePointwise(facts, {
+    clock: () => ++now,
+    rounds: 3,
+    slice: 1,
+    warmUp: 1,
+    forms: 1,
+    footprint: 1,
+  });
   expect(memory.live).toBe(before);
   // 13 layers; the five of 128 x 128 and the last two pairs have shapes of their own
   expect(new Set(facts.map((f) => `${f.out} ${f.in}`)).size).toBe(speeds.cells.size);

@@ -2,9 +2,9 @@
  * How fast each form of a 1x1 layer is on this machine, measured on drawn weights: the forecast for the layers of a
  * network, and what `convnet-choose.ts` decides by.
  *
- * A layer is measured alone, but as a network meets it: its weights have been out of the near caches for a pass, so
- * copies of the layer take turns until together they fill what a network's weights fill. All forms of a shape are timed
- * in one interleaved run, and only ratios taken inside of a round are kept.
+ * A layer is measured alone, but as a network meets it: its pixels have just been written, its weights have been out of
+ * the near caches for a pass. So copies of its weights take turns over the same pixels, as many as fill what a network's
+ * weights fill. All forms of a shape are timed in one interleaved run, and only ratios taken inside of a round are kept.
  */
 import { stream } from "../core/random.ts";
 import type { ConvNet } from "../models/convnets/net.ts";
@@ -40,19 +40,25 @@ function oneLayer(f: PointwiseFacts, block: number, density: number, seed: numbe
   return { shape: { name: f.name, input, layers: [layer] }, weights: [{ weight, bias: new Float32Array(f.out) }] };
 }
 
-/** Copies of a layer that take turns, as one thing to time. */
-function copies(f: PointwiseFacts, form: SparsePointwise | "dense", density: number, count: number) {
-  const image = Float32Array.from({ length: f.in * f.pixels }, (_, i) => (i % 17) / 17);
-  const runners = Array.from({ length: count }, (_, seed) => {
+/** Copies of a layer's weights that take turns, as one thing to time, over the pixels of `pixels` or their own. */
+function copies(
+  f: PointwiseFacts,
+  form: SparsePointwise | "dense",
+  density: number,
+  count: number,
+  pixels: ConvRunner | undefined,
+) {
+  const runners: ConvRunner[] = [];
+  for (let seed = 0; seed < count; seed++) {
+    const activationsOf = pixels ?? runners[0];
     const net = oneLayer(f, form === "dense" ? 1 : BLOCKS[form], density, seed);
-    const runner = new ConvRunner(net, { choose: () => ({ form, reason: "measured" }) });
-    runner.load(image);
-    return runner;
-  });
+    runners.push(new ConvRunner(net, { choose: () => ({ form, reason: "measured" }), activationsOf }));
+  }
+  if (!pixels) runners[0].load(Float32Array.from({ length: f.in * f.pixels }, (_, i) => (i % 17) / 17));
   const free = (): void => {
-    for (const r of runners) r.dispose();
+    for (const r of runners.reverse()) r.dispose();
   };
-  return { run: rotate(count, (i) => runners[i].step(0)), free };
+  return { first: runners[0], run: rotate(count, (i) => runners[i].step(0)), free };
 }
 
 /** Measures what the layers need, each shape and density once: some tens of milliseconds a shape. */
@@ -75,18 +81,19 @@ export async function measurePointwise(
   let done = 0;
   for (const { facts, wants } of shapes.values()) {
     const count = Math.max(2, Math.min(16, Math.ceil(footprint / (4 * facts.out * facts.in))));
-    const made = [copies(facts, "dense", 1, count)];
-    const variants = [{ name: "dense", run: made[0].run }];
+    const dense = copies(facts, "dense", 1, count, undefined);
+    const made = [dense];
+    const variants = [{ name: "dense", run: dense.run }];
     for (const [name, form] of wants) {
       const density = Number(name.split(" ")[2]);
-      made.push(copies(facts, form, density, count));
+      made.push(copies(facts, form, density, count, dense.first));
       variants.push({ name, run: made[made.length - 1].run });
     }
     try {
       const measured = await interleave(variants, { rounds: 9, slice: 4, warmUp: 8, ...timing });
       for (const name of wants.keys()) cells.set(name, measured.ratio(name, "dense"));
     } finally {
-      for (const m of made) m.free();
+      for (const m of made.reverse()) m.free();
     }
     onShape?.(++done, shapes.size);
   }

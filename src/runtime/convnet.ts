@@ -30,6 +30,7 @@ import {
   type ImageSize,
   type LayerShape,
   layerMacs,
+  type NetShape,
   outputSizes,
   type PointwiseShape,
 } from "../models/convnets/net.ts";
@@ -48,6 +49,11 @@ export interface ConvRunnerOptions extends ConvChooseOptions {
   readonly choose?: (facts: PointwiseFacts, choice: PointwiseChoice) => PointwiseChoice;
   /** fused multiply-add where the machine has it; default true. Without it results have the same bits everywhere */
   readonly fused?: boolean;
+  /**
+   * Read and write the activations of this runner, which has the same shape and `keep`, instead of own ones: for runners
+   * that take turns. It must be disposed after this one.
+   */
+  readonly activationsOf?: ConvRunner;
   /** keep every layer's output until the next run, for `output`; takes more memory; default false */
   readonly keep?: boolean;
 }
@@ -75,8 +81,8 @@ export interface ConvRunnerBytes {
   readonly activations: number;
 }
 
-/** Less work than this stays on one thread: a fork and join of awake workers takes about as long (microseconds). */
-const THREAD_MACS = 100_000;
+/** Less work than this stays on one thread: a fork and join of awake workers takes about a microsecond. */
+const THREAD_MACS = 20_000;
 /** Ranges of about equal work into which the outputs of a sparse layer are cut, for each thread. */
 const PIECES = 4;
 const ALIGN = 64;
@@ -84,8 +90,12 @@ const align = (bytes: number): number => Math.ceil(bytes / ALIGN) * ALIGN;
 
 type Split = readonly [kernel: Kernel, fn: string, args: readonly number[], total: number];
 
+/**
+ * One range a thread, in order: then a thread gets about the same part of the image in every layer, and the other
+ * core's caches are asked for little. With ranges of channels, or more of them, two threads were slower than one.
+ */
 function dispatch([kernel, fn, args, total]: Split, macs: number): void {
-  if (threads() > 1 && macs >= THREAD_MACS) parallel(kernel, fn, args, total, 1);
+  if (threads() > 1 && macs >= THREAD_MACS) parallel(kernel, fn, args, total, Math.ceil(total / threads()));
   else call(kernel, fn, ...args, 0, total);
 }
 
@@ -131,7 +141,7 @@ export class ConvRunner {
       this.#zeros = this.#put(
         new Float32Array(zeroRowBytes(Math.max(shape.input.width, ...sizes.map((s) => s.width))) / 4),
       );
-      this.#places = this.#arrange(sizes);
+      this.#places = options.activationsOf ? options.activationsOf.#lend(shape, this.#keep) : this.#arrange(sizes);
       this.layers = shape.layers.map((layer, i) => {
         const { run, bytes, work, choice } = this.#layer(i, macs[i], options);
         this.#steps.push(run);
@@ -197,6 +207,12 @@ export class ConvRunner {
     return all.map((size, i) => ({ ptr: base + offsets[i], size, plane: planes[i] }));
   }
 
+  #lend(shape: NetShape, keep: boolean): readonly Place[] {
+    const own = JSON.stringify(this.net.shape) === JSON.stringify(shape) && this.#keep === keep;
+    if (!own) throw new Error(`convnet: ${shape.name} cannot use the activations of another network`);
+    return this.#places;
+  }
+
   #facts(i: number, layer: PointwiseShape): PointwiseFacts {
     const { height, width } = this.#places[i].size;
     return pointwiseFacts(layer.name, this.net.weights[i].weight, layer.out, layer.in, height * width);
@@ -232,7 +248,7 @@ export class ConvRunner {
         const w = this.#put(packDepthwise(weight, bias, layer.channels, layer.size));
         const bounds = ACTIVATION_BOUNDS[layer.activation];
         const args = [x.ptr, y.ptr, w, this.#zeros, height, width, x.plane, y.plane, ...bounds];
-        return made([kernel, "channels", args, layer.channels]);
+        return made([kernel, "rows", [...args, layer.channels], y.size.height]);
       }
       case "conv": {
         const w = this.#put(packConv(weight, layer.out, layer.in));
@@ -258,7 +274,7 @@ export class ConvRunner {
     const pixels = x.size.height * x.size.width;
     const residual = layer.residual === undefined ? 0 : this.#places[layer.residual + 1].ptr;
     const bounds = ACTIVATION_BOUNDS[layer.activation];
-    const enough = 2 * threads();
+    const enough = threads();
     if (form === "dense") {
       const w = packPanels(weight, inputs, 1, out, inputs, PANEL);
       const b = groupBias(bias, out, PANEL);
@@ -275,7 +291,7 @@ export class ConvRunner {
     const kernel = CONV1X1[block];
     const stream = planeStream(weight, out, inputs, block, x.plane);
     const b = groupBias(bias, out, block);
-    const { vectors, strip } = tiling(block, inputs, pixels);
+    const { vectors, strip } = tiling(block, inputs, pixels, threads());
     const pointers = [this.#put(stream.words), this.#put(stream.starts), this.#put(b)];
     const args = [...pointers, x.ptr, y.ptr, residual, y.plane, out, pixels, vectors, strip, ...bounds];
     const tiles = Math.ceil(pixels / (4 * vectors));

@@ -49,20 +49,22 @@ export const depthwiseTrials = (size: 3 | 5, stride: 1 | 2): readonly Trial[] =>
       const records = packDepthwise(weights, bias, channels, size);
       const zeros = box.put(new Float32Array(width + 16));
       const [px, pw] = [box.put(x), box.put(records)];
-      const run = (...ranges: readonly (readonly [number, number])[]): Float32Array => {
+      const run = (fn: string, ...ranges: readonly (readonly [number, number])[]): Float32Array => {
         const y = box.put(new Float32Array(channels * yPlane).fill(Number.NaN));
+        const all = fn === "rows" ? [channels] : [];
         for (const [from, to] of ranges) {
-          box.call("channels", px, y, pw, zeros, height, width, xPlane, yPlane, lo, hi, from, to);
+          box.call(fn, px, y, pw, zeros, height, width, xPlane, yPlane, lo, hi, ...all, from, to);
         }
         return pixelsOf(box.f32(y, channels * yPlane), channels, yPlane, outHeight * outWidth);
       };
-      const got = run([0, channels]);
-      const cut = draw.int(0, channels);
+      const got = run("channels", [0, channels]);
+      const [cut, row] = [draw.int(0, channels), draw.int(0, outHeight)];
       const shape = { in: channels, out: channels, height, width, size, stride, groups: channels };
       const { values, bounds } = convTwin(shape, x, xPlane, weights, bias, lo, hi);
       return [
         { what: "y", got, want: values, tolerance: bounds },
-        { what: "y split by channels", got: run([cut, channels], [0, cut]), want: got, tolerance: 0 },
+        { what: "y split by channels", got: run("channels", [cut, channels], [0, cut]), want: got, tolerance: 0 },
+        { what: "y split by rows", got: run("rows", [row, outHeight], [0, row]), want: got, tolerance: 0 },
       ];
     },
   },

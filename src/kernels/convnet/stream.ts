@@ -89,16 +89,18 @@ export interface Tiling {
 }
 
 /**
- * Tiles for an image. They cover ceil(pixels / 4) vectors, the last one may be narrower, and among the widths they have
- * the one with the least work. A strip of tiles shares its entries while they are in the first cache and takes whole
- * runs of pixels from each plane; with few inputs that is 1.3 times faster than tile by tile.
+ * Tiles for an image, for each thread about as many. They cover ceil(pixels / 4) vectors, the last one may be narrower,
+ * and among the widths they have the one with the least work for the thread with the most. A strip of tiles shares its
+ * entries while they are in the first cache and takes whole runs of pixels from each plane; with few inputs that is 1.3
+ * times faster than tile by tile.
  */
-export function tiling(block: Block, inputs: number, pixels: number): Tiling {
+export function tiling(block: Block, inputs: number, pixels: number, threads = 1): Tiling {
   const vectors = Math.ceil(pixels / 4);
   let best = 1;
   let least = Number.POSITIVE_INFINITY;
   for (let width = 1; width <= MOST_VECTORS[block]; width++) {
-    const work = vectors + Math.ceil(vectors / width) * ENTRY_COST;
+    const tiles = Math.ceil(Math.ceil(vectors / width) / threads);
+    const work = Math.min(vectors, tiles * width) + tiles * ENTRY_COST;
     if (work < least) [best, least] = [width, work];
   }
   return { vectors: best, strip: Math.max(1, Math.floor(STRIP_BYTES / (16 * best * Math.max(1, inputs)))) };

@@ -50,10 +50,13 @@ export function netToOnnx(net: ConvNet): Uint8Array {
   const { shape, weights } = net;
   const sizes = outputSizes(shape);
   const nodes: OnnxNode[] = [];
-  const initialisers: OnnxTensor[] = [
-    { name: ZERO, dims: [], values: Float32Array.of(0) },
-    { name: SIX, dims: [], values: Float32Array.of(6) },
-  ];
+  const initialisers: OnnxTensor[] = [];
+  if (shape.layers.some((layer) => "activation" in layer && layer.activation === "relu6")) {
+    initialisers.push(
+      { name: ZERO, dims: [], values: Float32Array.of(0) },
+      { name: SIX, dims: [], values: Float32Array.of(6) },
+    );
+  }
   const outputs: string[] = [];
   const activate = (layer: LayerShape, activation: Activation, from: string): string => {
     if (activation === "none") return from;

@@ -35,7 +35,7 @@ const KERNELS: Readonly<Record<string, string>> = {
   csr: "CSR",
 };
 
-const DENSE = new Set(["stored", "expanded", "packed", "dense", "gemm", "gemv"]);
+const DENSE = new Set(["stored", "expanded", "packed", "panel", "dense", "gemm", "gemv"]);
 
 export const kernelName = (kernel: string): string => KERNELS[kernel] ?? kernel;
 export const runsDense = (kernel: string): boolean => DENSE.has(kernel);

@@ -6,7 +6,8 @@
  * Results of `eval`, `prune` and `train` never depend on either; only `generate`, `bench` and `forecast` use them.
  */
 import type { Tensor } from "../core/tensor.ts";
-import type { ElementType } from "../kernels/dense/element.ts";
+import { packedElements } from "../kernels/dense/by-output.ts";
+import { bytesOf, type ElementType } from "../kernels/dense/element.ts";
 import { layouts } from "../kernels/sparse/layouts.ts";
 import { blockDensity, blocksFit, MAX_COLUMNS, nmSupported, nmViolation } from "../kernels/sparse/streams.ts";
 import { measure } from "../sparsity/measure.ts";
@@ -161,13 +162,16 @@ const DENSE_WORDS: Readonly<Record<DenseForm, string>> = {
   stored: "read as stored",
   expanded: "held in f32",
   packed: "held in f32 panels",
+  panel: "held in panels for one token",
 };
 
 /** Bytes of a dense form beside the stored weight. */
-const extraBytes = (f: WeightShape, form: DenseForm): number =>
-  form === "stored" || (form === "expanded" && f.type === "f32") ? 0 : 4 * f.in * 8 * Math.ceil(f.out / 8);
+function extraBytes(f: WeightShape, form: DenseForm): number {
+  if (form === "stored" || (form === "expanded" && f.type === "f32")) return 0;
+  return form === "panel" ? bytesOf(f.type) * packedElements(f.out, f.in) : 4 * f.in * 8 * Math.ceil(f.out / 8);
+}
 
-/** Bytes that may still be spent on f32 copies of weights. */
+/** Bytes that may still be spent on copies of weights. */
 export interface Purse {
   left: number;
 }
@@ -177,7 +181,7 @@ function denseChoice(f: LayerFacts, use: Use, speeds: Speeds, purse: Purse, why:
   const cost = extraBytes(f, best);
   const form = cost <= purse.left ? best : "stored";
   if (form === best) purse.left -= cost;
-  const note = form === best ? DENSE_WORDS[form] : `${DENSE_WORDS.stored}: no bytes left for an f32 copy`;
+  const note = form === best ? DENSE_WORDS[form] : `${DENSE_WORDS.stored}: no bytes left for a copy`;
   return { form, reason: `${why}; ${note}`, ...(ratio !== undefined && { ratio }) };
 }
 
@@ -208,7 +212,7 @@ export interface ChooseOptions {
   /** `auto`: what is faster; `sparse`: the best sparse form wherever there are zeros; `dense`: never sparse */
   readonly kernels?: "auto" | "dense" | "sparse";
   readonly speeds?: Speeds;
-  /** bytes for f32 copies of dense weights; shared by the layers in their order */
+  /** bytes for copies of dense weights; shared by the layers in their order */
   readonly purse?: Purse;
 }
 

@@ -2,12 +2,14 @@
  * A linear layer at run time: one form of its weight for a few tokens (decode), one for many (prefill).
  *
  * Forms: `stored` (dense as in the file, read in place), `expanded` (dense, row-major f32), `packed` (dense f32 in the
- * panels of the matrix product), and the sparse layouts of `kernels/sparse/layouts.ts`. When both uses have the same form
- * they share its memory, and forms that nobody uses are not held. Which form is best is decided in `choose.ts`; this file
+ * panels of the matrix product), `panel` (dense in the stored type, in panels of outputs for one token), and the sparse
+ * layouts of `kernels/sparse/layouts.ts`. When both uses have the same form they share its memory, and forms that nobody
+ * uses are not held. Which form is best is decided in `choose.ts`; this file
  * builds and runs what it is told and counts the bytes. Nothing here has gradients.
  */
 import { gemm, linearForward, type PackedB, prepack } from "../core/compute/gemm.ts";
 import { type SparseMatrix, sparseForward, sparseMatrix } from "../core/compute/sparse.ts";
+import { panelForward, vectorMatrix } from "../core/compute/vector.ts";
 import { call, memory, parallel } from "../core/engine.ts";
 import { LacunaError } from "../core/errors.ts";
 import { outside } from "../core/scope.ts";
@@ -18,7 +20,7 @@ import { LAYOUT_NAMES, LAYOUTS, type LayoutName } from "../kernels/sparse/layout
 import { toF32 } from "../models/llama/load.ts";
 import type { Linear } from "../nn/linear.ts";
 
-export const DENSE_FORMS = ["stored", "expanded", "packed"] as const;
+export const DENSE_FORMS = ["stored", "expanded", "packed", "panel"] as const;
 /** The layouts that have kernels. */
 export const SPARSE_FORMS = LAYOUT_NAMES;
 export type DenseForm = (typeof DENSE_FORMS)[number];
@@ -104,6 +106,17 @@ function packedProduct(weight: Tensor): Product {
   };
 }
 
+function panelProduct(weight: Tensor): Product {
+  const [out, width] = weight.shape;
+  const w = vectorMatrix({ ptr: weight.ptr, type: weightType(weight) }, out, width, "panel");
+  return {
+    bytes: w.bytes,
+    bytesPerToken: w.bytes,
+    forward: (x, tokens, y) => panelForward(x, tokens, w, y),
+    free: w.free,
+  };
+}
+
 export function sparseProduct(matrix: SparseMatrix): Product {
   return {
     bytes: matrix.bytes,
@@ -134,6 +147,8 @@ export function buildForm(weight: Tensor, form: Form, quota: Quota = { n: 2, m: 
     }
     case "packed":
       return packedProduct(weight);
+    case "panel":
+      return panelProduct(weight);
     default:
       return sparseProduct(
         sparseMatrix(valuesOf(weight), weight.shape[0], weight.shape[1], form, isQuotaForm(form) ? quota : {}),

@@ -12,6 +12,7 @@ import { LINEARS } from "../models/llama/block.ts";
 import { weightName } from "../models/llama/load.ts";
 import type { Model } from "../models/model.ts";
 import type { LayerFacts, Speeds } from "./choose.ts";
+import { DENSE_FORMS } from "./layer.ts";
 import { profileKey } from "./machine.node.ts";
 import {
   type Cell,
@@ -27,7 +28,7 @@ import type { Spread } from "./timing.ts";
 
 const FORMAT = "lacuna-profile";
 /** 2: forms by the names of their layouts, a finer grid of densities */
-const VERSION = 2;
+const VERSION = 3;
 
 const canonical = (key: ProfileKey): string => JSON.stringify(Object.entries(key).sort());
 
@@ -46,7 +47,7 @@ const isSpread = (v: unknown): v is Spread =>
 
 const isCell = (v: unknown): v is Cell =>
   isObject(v) &&
-  (v.dense === "stored" || v.dense === "expanded" || v.dense === "packed") &&
+  (DENSE_FORMS as readonly unknown[]).includes(v.dense) &&
   isPositive(v.milliseconds) &&
   typeof v.date === "string" &&
   isObject(v.denseRatios) &&

@@ -102,6 +102,7 @@ const FORMS: readonly [Form, Parameters<typeof prune>[0]][] = [
   ["stored", "none"],
   ["expanded", "unstructured"],
   ["packed", "4x1"],
+  ["panel", "none"],
   ["csr", "unstructured"],
   ["block4x1", "4x1"],
   ["block2x1", "2x1"],
@@ -207,7 +208,7 @@ test("choices by the default rules, with their reasons and bytes", async () => {
     /^expanded: \d+ % unstructured loses at 16 x 24, one column, by the default rules \(0\.\d+ times dense as \w+\); read as stored$/,
   );
   const broke = await createRunner(model, { kernels: "dense", budget: 0 });
-  expect(broke.layers[0].choice.prefill.reason).toBe("dense: asked for; read as stored: no bytes left for an f32 copy");
+  expect(broke.layers[0].choice.prefill.reason).toBe("dense: asked for; read as stored: no bytes left for a copy");
   expect(broke.layers[0].bytes.resident).toBe(2 * 32 * 24);
   for (const r of [dense, sparse, half, broke]) r.dispose();
 });

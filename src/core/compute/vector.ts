@@ -15,7 +15,8 @@ import { gemvBf16, gemvF16, gemvF32 } from "../../kernels/dense/gemv.ts";
 import { gemvByInputBf16, gemvByInputF16, gemvByInputF32 } from "../../kernels/dense/gemv-byinput.ts";
 import { gemvPanelBf16, gemvPanelF16, gemvPanelF32 } from "../../kernels/dense/gemv-panel.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
-import { call, memory, parallel, scratch } from "../engine.ts";
+import { call, memory, scratch } from "../engine.ts";
+import { split } from "./split.ts";
 
 export type VectorLayout = "panel" | "byinput";
 
@@ -50,13 +51,9 @@ const KERNELS: Readonly<Record<VectorLayout, Readonly<Record<ElementType, Kernel
   byinput: { f32: gemvByInputF32, bf16: gemvByInputBf16, f16: gemvByInputF16 },
 };
 
-/** As in sparse.ts: waking a worker takes 40-80 us, in a forward pass it is awake. */
-const THREAD_FLOPS = 1e6;
-
-export function overUnits(kernel: Kernel, fn: string, args: readonly number[], total: number, flops: number): void {
-  if (flops >= THREAD_FLOPS) parallel(kernel, fn, args, total, 1);
-  else if (total > 0) call(kernel, fn, ...args, 0, total);
-}
+/** Work over units that are cheap to hand out one by one, with the thread floor of other products with one vector. */
+export const overUnits = (kernel: Kernel, fn: string, args: readonly number[], total: number, flops: number): void =>
+  split("spmv", kernel, fn, args, total, 1, flops);
 
 /** Copies a stored weight. Outputs are padded to 32 with zeros. */
 export function vectorMatrix(w: StoredWeight, out: number, width: number, layout: VectorLayout): VectorMatrix {

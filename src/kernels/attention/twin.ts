@@ -122,7 +122,7 @@ export function listedTwin(
       for (let e = 0; e < E; e++) sum += q[h * E + e] * k[rowAt(t) + e] * scale;
       return sum;
     });
-    const max = Math.max(...scores);
+    const max = scores.reduce((a, x) => Math.max(a, x), Number.NEGATIVE_INFINITY);
     const sum = scores.reduce((a, s) => a + Math.exp(s - max), 0);
     list.forEach((t, i) => {
       for (let e = 0; e < E; e++) out[h * E + e] += (Math.exp(scores[i] - max) / sum) * v[rowAt(t) + e];

@@ -73,9 +73,9 @@ test("a soup of linear models gives the mean of their outputs", () => {
   });
   pour(net, models);
   // f32 rounding of weights and sums
-  outputs(net, x, [5, 8]).forEach((v, i) =>
-    expect(Math.abs(v - (each[0][i] + each[1][i] + each[2][i]) / 3)).toBeLessThan(2e-6),
-  );
+  outputs(net, x, [5, 8]).forEach((v, i) => {
+    expect(Math.abs(v - (each[0][i] + each[1][i] + each[2][i]) / 3)).toBeLessThan(2e-6);
+  });
   disposeNet(net);
 });
 
@@ -177,7 +177,9 @@ describe("statistics", () => {
     pour(net, models, { recalibrate: look });
     const wanted = snapshot(net).buffers;
     // variance of a mean of two independent filters is half of the mean of their variances
-    own.buffers[1].forEach((averaged, c) => expect(wanted[1][c]).toBeLessThan(0.9 * averaged));
+    own.buffers[1].forEach((averaged, c) => {
+      expect(wanted[1][c]).toBeLessThan(0.9 * averaged);
+    });
     look(net);
     expect(snapshot(net).buffers).toEqual(wanted);
     disposeNet(net);
@@ -199,7 +201,9 @@ describe("retraining rates", () => {
   test("FT stays at the last rate, LRW runs the last ones again, SLR all of them compressed", () => {
     const last = 0.1 / 200;
     for (const v of rate.rates(rate.fineTuning(original), 4)) expect(v).toBeCloseTo(last, 12);
-    rate.rates(rate.rewinding(original), 4).forEach((v, i) => expect(v).toBeCloseTo((4 - i) * last, 12));
+    rate.rates(rate.rewinding(original), 4).forEach((v, i) => {
+      expect(v).toBeCloseTo((4 - i) * last, 12);
+    });
     const slr = rate.rates(rate.scaled(original), 20);
     expect(slr[0]).toBe(0);
     expect(slr[2]).toBeCloseTo(0.1, 12);

@@ -21,12 +21,14 @@ export interface ProductCase {
   readonly density: number;
   /** layout of the drawn mask; default the form's own, dense for dense forms */
   readonly mask?: Form;
+  /** products of one call, one after the other; default 1 */
+  readonly repeat?: number;
 }
 
 /** What a seat of products answers. */
 export interface Products {
   load(c: ProductCase): Promise<void> | void;
-  /** one product, of the next copy */
+  /** products of the next copies, as many as the case says */
   run(id: string): unknown;
   /** Y of copy 1 */
   sample(id: string): Promise<Float32Array> | Float32Array;

@@ -1,6 +1,10 @@
-/** Lacuna's products: one seat for each number of threads. Fused multiply-add is used where the engine has it. */
+/**
+ * Lacuna's products: one seat for each number of threads. Fused multiply-add is used where the engine has it, as in
+ * generation, unless the seat is told not to.
+ */
 import { gemm } from "../../../src/core/compute/gemm.ts";
 import { sparseMatrix } from "../../../src/core/compute/sparse.ts";
+import { threadFloor } from "../../../src/core/compute/split.ts";
 import { fusion, initSync, memory } from "../../../src/core/engine.ts";
 import { outside } from "../../../src/core/scope.ts";
 import { tensor } from "../../../src/core/tensor.ts";
@@ -11,6 +15,12 @@ import { copiesOf, inputOf, type ProductCase, type Products, weightOf } from "./
 
 export interface LacunaSetup {
   readonly threads: number;
+  /** false: two roundings even where the engine can fuse */
+  readonly fused?: boolean;
+  /** operations from which all threads are used, instead of the engine's own floors */
+  readonly floor?: number;
+  /** spend so many microseconds before each product, in which workers go to sleep */
+  readonly idle?: number;
 }
 
 const place = (values: Float32Array): number => {
@@ -66,7 +76,13 @@ function build(c: ProductCase, copy: number): Product {
   };
 }
 
-export function open({ threads }: LacunaSetup): Promise<Products> {
+/** Looks at the clock for so many microseconds. */
+function wait(microseconds: number): void {
+  const end = performance.now() + microseconds / 1000;
+  while (performance.now() < end);
+}
+
+export function open({ threads, fused = true, floor, idle = 0 }: LacunaSetup): Promise<Products> {
   initSync({ threads });
   interface Loaded {
     readonly c: ProductCase;
@@ -87,7 +103,12 @@ export function open({ threads }: LacunaSetup): Promise<Products> {
       const products = Array.from({ length: copies }, (_, i) => build(c, i));
       const xs = Array.from({ length: copies }, (_, i) => place(inputOf(c, i)));
       const y = place(new Float32Array(c.tokens * c.out));
-      const one = (i: number): void => fusion(true, () => products[i].forward(xs[i], c.tokens, y));
+      const plain = (i: number): void => fusion(fused, () => products[i].forward(xs[i], c.tokens, y));
+      const floored = floor === undefined ? plain : (i: number): void => threadFloor(floor, () => plain(i));
+      const one = (i: number): void => {
+        if (idle > 0) wait(idle);
+        floored(i);
+      };
       loaded.set(c.id, {
         c,
         y,
@@ -99,7 +120,10 @@ export function open({ threads }: LacunaSetup): Promise<Products> {
         },
       });
     },
-    run: (id) => of(id).next(),
+    run(id) {
+      const { c, next } = of(id);
+      for (let i = 0; i < (c.repeat ?? 1); i++) next();
+    },
     sample(id) {
       const { c, one, y } = of(id);
       one(1);

@@ -6,7 +6,7 @@ import { copiesOf, inputOf, type ProductCase, type Products, transposed, weightO
 
 export async function open(): Promise<Products> {
   const tf = await tfjs();
-  const loaded = new Map<string, { next: () => void; xs: Tensor2D[]; bs: Tensor2D[] }>();
+  const loaded = new Map<string, { repeat: number; next: () => void; xs: Tensor2D[]; bs: Tensor2D[] }>();
   const of = (id: string) => {
     const found = loaded.get(id);
     if (!found) throw new Error(`bench: no product ${id}`);
@@ -17,9 +17,13 @@ export async function open(): Promise<Products> {
       const copies = Array.from({ length: copiesOf(c) }, (_, i) => i);
       const xs = copies.map((i) => tf.tensor2d(inputOf(c, i), [c.tokens, c.in]));
       const bs = copies.map((i) => tf.tensor2d(transposed(weightOf(c, i), c.out, c.in), [c.in, c.out]));
-      loaded.set(c.id, { xs, bs, next: rotate(copies.length, (i) => tf.matMul(xs[i], bs[i]).dispose()) });
+      const next = rotate(copies.length, (i) => tf.matMul(xs[i], bs[i]).dispose());
+      loaded.set(c.id, { xs, bs, next, repeat: c.repeat ?? 1 });
     },
-    run: (id) => of(id).next(),
+    run(id) {
+      const { repeat, next } = of(id);
+      for (let i = 0; i < repeat; i++) next();
+    },
     sample(id) {
       const { xs, bs } = of(id);
       const y = tf.matMul(xs[1], bs[1]);

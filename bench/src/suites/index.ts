@@ -1,7 +1,27 @@
 /** All suites, in the order they run. */
+import { attentionSuite } from "./attention.ts";
+import { convnetsSuite } from "./convnets.ts";
 import { gemmSuite } from "./gemm.ts";
 import { generateSuite } from "./generate.ts";
+import { laddersSuite } from "./ladders.ts";
+import { layersSuite } from "./layers.ts";
+import { relaxedSuite } from "./relaxed.ts";
+import { spmmSuite } from "./spmm.ts";
 import type { Suite } from "./suite.ts";
+import { threadsSuite } from "./threads.ts";
 import { trainSuite } from "./train.ts";
+import { vectorsSuite } from "./vectors.ts";
 
-export const SUITES: readonly Suite[] = [gemmSuite, generateSuite, trainSuite];
+export const SUITES: readonly Suite[] = [
+  gemmSuite,
+  spmmSuite,
+  vectorsSuite,
+  attentionSuite,
+  threadsSuite,
+  relaxedSuite,
+  laddersSuite,
+  layersSuite,
+  generateSuite,
+  trainSuite,
+  convnetsSuite,
+];

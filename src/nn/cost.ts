@@ -20,8 +20,9 @@ const so = { ran: nothing(), nonZero: nothing() };
 
 /** Reports one product of a parameter over `uses` places (examples, tokens, output positions); `dense`: run dense. */
 export function countProduct(p: Param, product: Product, uses: number, dense = p.storage !== "csr"): void {
-  so.ran[product] += uses * (dense ? p.numel : p.kept);
-  so.nonZero[product] += uses * p.kept;
+  const kept = p.view?.kept?.(p, product) ?? p.kept;
+  so.ran[product] += uses * (dense ? p.numel : kept);
+  so.nonZero[product] += uses * kept;
 }
 
 /**

@@ -9,6 +9,7 @@
  * `core/compute/sparse-training.ts`; a change of the mask makes a new index and carries values and slots over.
  */
 
+import type { Nm } from "../core/compute/nm-training.ts";
 import { SparseTraining } from "../core/compute/sparse-training.ts";
 import { parallel } from "../core/engine.ts";
 import { demand } from "../core/errors.ts";
@@ -51,6 +52,16 @@ export interface View {
   grad?(g: Tensor, p: Param, t: Tick): Tensor;
   readonly traced?: boolean;
   readonly extra?: readonly Param[];
+  /** the same as `forward` and `backward` by packed N:M products, where they can be had; linear layers prefer them */
+  packed?(p: Param, t: Tick): PackedView | undefined;
+  /** weights that take part in a product, for counting; default: those of the mask */
+  kept?(p: Param, product: "forward" | "dX" | "dW"): number;
+}
+
+export interface PackedView {
+  readonly forward: Nm;
+  /** default: the forward product's weight, expanded */
+  readonly backward?: Nm;
 }
 
 export interface ParamOptions {

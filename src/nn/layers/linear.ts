@@ -2,10 +2,11 @@
  * The fully connected layer over a `Param`, and the one place where a linear weight's storage decides what runs.
  */
 import type { Tensor } from "../../core/tensor.ts";
-import { counter } from "../cost.ts";
+import { counter, countProduct, type Product } from "../cost.ts";
 import { constant, fanInUniform, type Initialiser } from "../init.ts";
 import type { Mode, Net } from "../net.ts";
 import { type LinearEnd, linear } from "../ops/linear.ts";
+import { nmLinear } from "../ops/nm-linear.ts";
 import { sparseLinear } from "../ops/sparse-linear.ts";
 import { effective, Param, type ParamOptions } from "../param.ts";
 
@@ -14,6 +15,13 @@ export function linearProduct(x: Tensor, weight: Param, mode: Mode, end: LinearE
   const ran = counter(weight, x.size / weight.shape[1]);
   if (weight.sparse) {
     return sparseLinear(x, weight.value, weight.sparse, { ...end, ran, onDenseGradient: weight.onDenseGradient });
+  }
+  const packed = weight.view?.packed?.(weight, mode.t);
+  if (packed) {
+    const uses = x.size / weight.shape[1];
+    const grad = (g: Tensor): Tensor => weight.view?.grad?.(g, weight, mode.t) ?? g;
+    const counted = (product: Product, sparse: boolean): void => countProduct(weight, product, uses, !sparse);
+    return nmLinear(x, weight.value, packed, { ...end, ran: counted, grad });
   }
   const seen = effective(weight, mode.t);
   return linear(x, seen.weight, { ...end, backward: seen.backward, ran });

@@ -8,8 +8,6 @@ export interface GemmBuild {
   readonly unroll: 1 | 4;
   /** an exit after every step; without it a loop of single steps takes what is left of k */
   readonly exits: boolean;
-  /** steps of one call of a tile: a multiple of the block of 256 that sums are made in */
-  readonly run: number;
-  /** steps after which the next panel of B is taken up */
+  /** steps after which the next panel of B is taken up: a multiple of the block of 256 that sums are made in */
   readonly chunk: number;
 }

@@ -83,7 +83,7 @@ export function gemmLadder(emit: (options: EmitOptions, build?: GemmBuild) => Ui
       };
     },
   });
-  const byBlocks = { run: 256, chunk: 256 } as const;
+  const byBlocks = { chunk: 256 } as const;
   return {
     example: `${m} x ${k} x ${columns}, both factors packed`,
     operations: 2 * m * k * columns,

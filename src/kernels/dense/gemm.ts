@@ -4,9 +4,9 @@
  * A 4x8 tile of C stays in eight vectors while k runs. Sums over k are blocked by 256 and the blocks added in order, so
  * that a value of C has the same bits wherever the work is split and in whatever order blocks are visited.
  *
- * Blocking after Goto and van de Geijn (2008), for a wide second-level cache: 64 rows of A (up to 512 KiB) stay there
- * while the panels of B pass by one after the other, each read once and in the order of its addresses, in runs of 1024
- * steps; the prefetcher follows that, and does not follow the 8 KiB pieces of an order by blocks of k. Ladder:
+ * Blocking after Goto and van de Geijn (2008), for a wide second-level cache: a block of A (up to 512 KiB) stays there
+ * while the panels of B pass by one after the other, each read once and in the order of its addresses; the prefetcher
+ * follows that, and does not follow the 8 KiB pieces of an order by blocks of k. Ladder:
  * `gemm-trials.ts`.
  */
 
@@ -38,9 +38,11 @@ import { gemmLadder, gemmTrial } from "./gemm-trials.ts";
 export { TILE_COLUMNS, TILE_ROWS };
 
 const K_BLOCK = 256;
-const BLOCK_PANELS = 64 / TILE_ROWS;
-/** Steps after which the next panel of B is taken up: 64 rows of A (512 KiB) stay in L2 meanwhile. */
-const K_CHUNK = 2048;
+const BLOCK_PANELS = { wide: 64 / TILE_ROWS, narrow: 32 / TILE_ROWS } as const;
+/** Steps after which the next panel of B is taken up. */
+const K_CHUNK = 4096;
+/** Up to so many steps 64 rows of A stay in L2 meanwhile (512 KiB), beyond 32. */
+const WIDE_BLOCK = 2048;
 const UNROLL = 4;
 const ZERO = v128.const32(0, 0, 0, 0);
 
@@ -92,10 +94,7 @@ function tileSums(
   return block(done, brIf(done, i32.eqz(left)), loop(again, turn(unroll), br(again)));
 }
 
-/** Steps of one call of a tile: a multiple of `K_BLOCK`. */
-const RUN = 1024;
-
-const BUILD: GemmBuild = { unroll: UNROLL, exits: true, run: RUN, chunk: K_CHUNK };
+const BUILD: GemmBuild = { unroll: UNROLL, exits: true, chunk: K_CHUNK };
 
 const tileParams = { a: "i32", b: "i32", steps: "i32", c: "i32", ldc: "i32", onto: "i32" } as const;
 
@@ -204,10 +203,10 @@ function emitGemm(m: ModuleBuilder, fused: boolean, build: GemmBuild): void {
     "block",
     { ...shape, rowFrom: "i32", rowTo: "i32", columnFrom: "i32", columnTo: "i32" },
     ({ p, locals }) => {
-      const [i0, i1, i, j, kc, kEnd, k0, kb, pa, pb, pc] = locals("i32", 11);
+      const [i0, i1, i, j, kc, kb, pa, pb, pc] = locals("i32", 9);
       const [rows, columns, onto, aPanel, bPanel, ldcBytes] = locals("i32", 6);
       const upTo = (value: Expr<"i32">, most: Expr<"i32">): Expr<"i32"> => select(value, most, le(value, most));
-      const runs = label("runs");
+      const rowsAtOnce = select(n(BLOCK_PANELS.wide), n(BLOCK_PANELS.narrow), le(p.k, n(WIDE_BLOCK)));
       const chunks = label("chunks");
       const tiles = forRange(
         i,
@@ -229,18 +228,10 @@ function emitGemm(m: ModuleBuilder, fused: boolean, build: GemmBuild): void {
         p.columnTo,
         1,
         columns.set(sub(p.n, mul(j, n(TILE_COLUMNS)))),
-        k0.set(kc),
-        loop(
-          runs,
-          kb.set(upTo(sub(kEnd, k0), n(build.run))),
-          onto.set(i32.or(p.onto, gt(k0, n(0)))),
-          pa.set(add(p.a, add(mul(i0, aPanel), mul(k0, n(4 * TILE_ROWS))))),
-          pb.set(add(p.b, add(mul(j, bPanel), mul(k0, n(4 * TILE_COLUMNS))))),
-          pc.set(add(p.c, add(mul(mul(i0, n(TILE_ROWS)), ldcBytes), mul(j, n(4 * TILE_COLUMNS))))),
-          tiles,
-          k0.set(add(k0, n(build.run))),
-          brIf(runs, lt(k0, kEnd)),
-        ),
+        pa.set(add(p.a, add(mul(i0, aPanel), mul(kc, n(4 * TILE_ROWS))))),
+        pb.set(add(p.b, add(mul(j, bPanel), mul(kc, n(4 * TILE_COLUMNS))))),
+        pc.set(add(p.c, add(mul(mul(i0, n(TILE_ROWS)), ldcBytes), mul(j, n(4 * TILE_COLUMNS))))),
+        tiles,
       );
       return [
         aPanel.set(mul(p.k, n(4 * TILE_ROWS))),
@@ -249,10 +240,18 @@ function emitGemm(m: ModuleBuilder, fused: boolean, build: GemmBuild): void {
         i0.set(p.rowFrom),
         whileLoop(
           lt(i0, p.rowTo),
-          i1.set(upTo(add(i0, n(BLOCK_PANELS)), p.rowTo)),
+          i1.set(upTo(add(i0, rowsAtOnce), p.rowTo)),
           kc.set(n(0)),
+          onto.set(p.onto),
           // Once at least, since an empty sum is written, too.
-          loop(chunks, kEnd.set(upTo(add(kc, n(build.chunk)), p.k)), panels, kc.set(kEnd), brIf(chunks, lt(kc, p.k))),
+          loop(
+            chunks,
+            kb.set(upTo(sub(p.k, kc), n(build.chunk))),
+            panels,
+            onto.set(n(1)),
+            kc.set(add(kc, kb)),
+            brIf(chunks, lt(kc, p.k)),
+          ),
           i0.set(i1),
         ),
       ];
@@ -293,7 +292,7 @@ export const gemmF32: Kernel = {
     { name: "small shapes", run: gemmTrial(21, 11) },
     { name: "several k blocks", run: gemmTrial(9, 530) },
     { name: "several row blocks", run: gemmTrial(140, 5) },
-    { name: "several runs and chunks of k", run: gemmTrial(5, 2 * K_CHUNK + 300) },
+    { name: "several chunks of k", run: gemmTrial(5, K_CHUNK + 300) },
   ],
   ladder: () => gemmLadder(emit),
 };

@@ -72,6 +72,12 @@ export async function contest(lines: readonly Line[], options: TimingOptions): P
   }
 }
 
+/** The fastest of some contestants by their median times. */
+export function fastest(timing: Timing, names: readonly string[]): string {
+  const of = (name: string): number => timing.variants.find((v) => v.name === name)?.time.median ?? Infinity;
+  return names.reduce((best, name) => (of(name) < of(best) ? name : best));
+}
+
 /** Slices and rounds of a full and of a quick run. */
 export const pace = (quick: boolean): TimingOptions =>
   quick ? { rounds: 5, slice: 8, warmUp: 20 } : { rounds: 21, slice: 20, warmUp: 80 };

@@ -13,7 +13,19 @@ interface Loaded {
   at: number;
 }
 
+/** As with tfjs, V8 takes long to find the inner loop's last form: see `settle` there. */
+const SETTLING = 1500;
+
+async function settle(): Promise<void> {
+  const c: ProductCase = { id: "settle", tokens: 256, in: 256, out: 256, form: "packed", density: 1 };
+  const session = await ortSession("web", matMulModel(weightOf(c, 0), c.in, c.out));
+  const run = session.prepared({ x: { data: inputOf(c, 0), dims: [c.tokens, c.in] } });
+  for (let i = 0; i < SETTLING; i++) await run();
+  await session.free();
+}
+
 export async function open({ kind }: OrtSetup): Promise<Products> {
+  if (kind === "web") await settle();
   const loaded = new Map<string, Loaded>();
   const of = (id: string): Loaded => {
     const found = loaded.get(id);

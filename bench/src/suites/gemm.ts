@@ -8,8 +8,10 @@
  */
 
 import { merge, type Outcome, rateOf, ratioRow } from "../outcome.ts";
+import type { ProductCase } from "../products/case.ts";
 import {
   contest,
+  fastest,
   type Line,
   openLacuna,
   openPeer,
@@ -50,23 +52,37 @@ const PRODUCTS: readonly Product[] = [
 const OWN = "lacuna";
 const IN_CALL = "lacuna, both factors packed in the call";
 
+/** Lacuna's ways to compute a product. */
+const waysOf = ({ t }: Product): readonly { readonly name: string; readonly form: ProductCase["form"] }[] =>
+  t === 1
+    ? [
+        { name: `${OWN}, weight as stored`, form: "stored" },
+        { name: `${OWN}, panels for one token`, form: "panel" },
+      ]
+    : [
+        { name: OWN, form: "packed" },
+        { name: IN_CALL, form: "calls" },
+      ];
+
 async function one(p: Product, own: Seat, peers: ReadonlyMap<PeerId, Seat>, quick: boolean): Promise<Outcome> {
   const base = { tokens: p.t, in: p.k, out: p.n, density: 1 } as const;
   const lines: Line[] = [
-    // One token reads the weight as stored.
-    { name: OWN, seat: own, product: { id: "own", form: p.t === 1 ? "stored" : "packed", ...base } },
-    ...(p.t === 1 ? [] : [{ name: IN_CALL, seat: own, product: { id: "calls", form: "calls" as const, ...base } }]),
+    ...waysOf(p).map(({ name, form }): Line => ({ name, seat: own, product: { id: form, form, ...base } })),
     ...[...peers].map(([id, seat]): Line => ({ name: PEERS[id].name, seat, product: { id, form: "packed", ...base } })),
   ];
   const timing = await contest(lines, pace(quick));
+  const best = fastest(
+    timing,
+    waysOf(p).flatMap(({ name }) => (name === IN_CALL ? [] : [name])),
+  );
   const shape = `${p.t} x ${p.k} x ${p.n}`;
   const id = `gemm/${p.t}x${p.k}x${p.n}`;
   const rows = [...peers.keys()].flatMap((peer) => {
     const { name } = PEERS[peer];
     const common = { shape, threads: 1, over: name };
-    const main = ratioRow(timing, OWN, name, {
+    const main = ratioRow(timing, best, name, {
       id: `${id}/over-${peer}`,
-      what: "dense product",
+      what: best === OWN ? "dense product" : `dense product, ${best.slice(OWN.length + 2)}`,
       ...common,
       ...p.over?.[peer],
     });

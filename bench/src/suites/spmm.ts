@@ -14,6 +14,7 @@ import { type Count, merge, type Outcome, type Row, rateOf, ratioRow } from "../
 import type { ProductCase } from "../products/case.ts";
 import {
   contest,
+  fastest,
   type Line,
   openLacuna,
   openPeer,
@@ -77,12 +78,18 @@ const sparseLine = (own: Seat, name: LayoutName, tokens: number, sparsity: numbe
   seat: own,
   product: productOf(name, tokens, Number((1 - sparsity).toFixed(4))),
 });
-/** Dense values and all: the best form of its own engine. */
-const denseLine = (own: Seat, tokens: number): Line => ({
-  name: OWN,
-  seat: own,
-  product: productOf(tokens === 1 ? "stored" : "packed", tokens, 1),
-});
+/** Dense forms that may be the fastest. */
+const denseLines = (own: Seat, tokens: number): Line[] =>
+  (tokens === 1 ? (["stored", "panel"] as const) : (["packed"] as const)).map((form) => ({
+    name: `${OWN}, ${form}`,
+    seat: own,
+    product: productOf(form, tokens, 1),
+  }));
+const bestDense = (timing: Timing): string =>
+  fastest(
+    timing,
+    timing.variants.map((v) => v.name).filter((name) => name.startsWith(OWN)),
+  );
 
 interface RowOf {
   readonly id: string;
@@ -93,11 +100,13 @@ interface RowOf {
 }
 
 function rowOf(timing: Timing, name: LayoutName, { id, over, tokens, sparsity, target }: RowOf): Row {
-  return ratioRow(timing, `${name} ${percent(sparsity)}`, over, {
+  const quota = LAYOUTS[name].index === "steps" ? quotaOfDensity(1 - sparsity, SIZE) : undefined;
+  return ratioRow(timing, `${name} ${percent(sparsity)}`, over === OWN ? bestDense(timing) : over, {
     id,
     what: `SpM${tokens === 1 ? "V" : "M"} ${name}, ${patternOf(name, sparsity)}`,
     shape: `${SIZE} x ${SIZE} x ${tokens}`,
-    sparsity,
+    // N:M has the sparsity next to the one asked for
+    sparsity: quota ? 1 - quota.n / quota.m : sparsity,
     threads: 1,
     over,
     ...target,
@@ -108,7 +117,7 @@ function rowOf(timing: Timing, name: LayoutName, { id, over, tokens, sparsity, t
 async function ownLines(own: Seat, tokens: number, sparsity: number, quick: boolean, targets: Targets) {
   const names = layouts.map((l) => l.name).filter((name) => fits(name, sparsity));
   const timing = await contest(
-    [denseLine(own, tokens), ...names.map((name) => sparseLine(own, name, tokens, sparsity))],
+    [...denseLines(own, tokens), ...names.map((name) => sparseLine(own, name, tokens, sparsity))],
     pace(quick),
   );
   const rows = names.map((name) =>
@@ -128,7 +137,7 @@ async function headline(own: Seat, peers: ReadonlyMap<PeerId, Seat>, quick: bool
   const names = layouts.map((l) => l.name).filter((name) => fits(name, sparsity));
   const timing = await contest(
     [
-      denseLine(own, tokens),
+      ...denseLines(own, tokens),
       ...names.map((name) => sparseLine(own, name, tokens, sparsity)),
       ...[...peers].map(
         ([id, seat]): Line => ({ name: PEERS[id].name, seat, product: productOf("packed", tokens, 1) }),
@@ -166,7 +175,7 @@ async function evens(own: Seat, tokens: number, quick: boolean): Promise<Outcome
   const counts: Count[] = [];
   for (const name of Object.keys(EVEN) as LayoutName[]) {
     const timing = await contest(
-      [denseLine(own, tokens), ...EVEN_GRID.map((s) => sparseLine(own, name, tokens, s))],
+      [...denseLines(own, tokens), ...EVEN_GRID.map((s) => sparseLine(own, name, tokens, s))],
       pace(quick),
     );
     const { gate, aim } = EVEN[name]!;

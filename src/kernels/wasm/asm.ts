@@ -162,6 +162,8 @@ export const i64 = {
   shl: i64bin(0x86),
   shrs: i64bin(0x87),
   shru: i64bin(0x88),
+  eqz: un<"i64", "i32">("i32", [0x50]),
+  ctz: un<"i64", "i64">("i64", [0x7a]),
   popcnt: un<"i64", "i64">("i64", [0x7b]),
   extendI32u: un<"i32", "i64">("i64", [0xad]),
   extendI32s: un<"i32", "i64">("i64", [0xac]),
@@ -346,6 +348,8 @@ export const i32x4 = {
   /** pairwise products of 16-bit lanes, summed into 32-bit lanes */
   dotI16x8: vbin(0xba),
   truncSatF32x4s: vun(0xf8),
+  /** the sign bits of the four lanes */
+  bitmask: un<"v128", "i32">("i32", simd(0xa4)),
 } as const;
 
 export const i64x2 = { splat: splat<"i64">(18), add: vbin(0xce), shl: vshift(0xcb), shru: vshift(0xcd) } as const;

@@ -26,6 +26,7 @@ export { batchNormLayer, layerNormLayer, recalibrate } from "../nn/layers/norm.t
 export { lstmLayer, lstmStack } from "../nn/layers/recurrent.ts";
 export { flatten, sequential } from "../nn/layers/sequential.ts";
 export { disposeNet, EVALUATE, type Mode, type Net } from "../nn/net.ts";
+export { type NmOptions, nmView } from "../nn/nm.ts";
 export { gelu, relu, relu6, sigmoid, silu, tanh } from "../nn/ops/activation.ts";
 export { add, addRow, mul, reshape, scale, sub } from "../nn/ops/elementwise.ts";
 export { linear } from "../nn/ops/linear.ts";

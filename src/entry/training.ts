@@ -12,6 +12,7 @@ export { er, erk, erkPlus, uniformPlus } from "../sparsity/budget-shapes.ts";
 export { byRow, choose, globally } from "../sparsity/choose.ts";
 export { gradient, magnitude, momentum, movement, random, type Score } from "../sparsity/criteria.ts";
 export type { Hook, Run, SparseTraining } from "../sparsity/hook.ts";
+export { figuresOf, type NetFigures } from "../sparsity/meter.ts";
 export { blocks, nm, type Pattern, parsePattern, printPattern, unstructured } from "../sparsity/pattern.ts";
 export { type Rewire, rewire } from "../sparsity/rewire.ts";
 export {

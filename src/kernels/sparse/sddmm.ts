@@ -283,7 +283,7 @@ const gathered: Trial = {
 export const sddmmCsr: Kernel = {
   name: "sddmm-f32-csr-c16",
   family: "sparse",
-  summary: "dW of a CSR weight at its stored places, from activations in panels of 16 tokens",
+  summary: "Gradient of a CSR weight at its stored places, from activations in panels of 16 tokens",
   functions: {
     rows: {
       params: SDDMM,

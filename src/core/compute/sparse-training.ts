@@ -8,17 +8,15 @@
  * depend on the number of threads. It knows nothing of tensors, masks over time, or optimisers.
  */
 
-import type { Kernel } from "../../kernels/kernel.ts";
 import { sddmmCsr } from "../../kernels/sparse/sddmm.ts";
 import { spmmKernels } from "../../kernels/sparse/spmm.ts";
 import { evenCuts, GROUP, MAX_COLUMNS, STEP } from "../../kernels/sparse/streams.ts";
-import { call, memory, parallel, threads } from "../engine.ts";
+import { call, memory, threads } from "../engine.ts";
 import { demand } from "../errors.ts";
+import { split } from "./split.ts";
 
 /** Ranges of about equal work into which rows are cut. */
 const PIECES = 64;
-/** Fewer operations stay on one thread. */
-const THREAD_FLOPS = 1e6;
 /** The kernel for panels of 16 tokens, the width that `sddmmCsr` reads. */
 const { kernel: spmm, width: WIDTH } = spmmKernels.csr[0];
 /** Values that a thread gathers at a time. */
@@ -67,17 +65,12 @@ function cutRows(counts: Int32Array): Int32Array {
   return evenCuts(work, Math.max(1, Math.min(PIECES, groups)));
 }
 
-function run(kernel: Kernel, fn: string, args: readonly number[], total: number, grain: number, flops: number): void {
-  if (flops >= THREAD_FLOPS) parallel(kernel, fn, args, total, grain);
-  else if (total > 0) call(kernel, fn, ...args, 0, total);
-}
-
 /** Bytes of activations [tokens, width] in panels. */
 export const packedBytes = (tokens: number, width: number): number => 4 * width * STEP * Math.ceil(tokens / STEP);
 
 /** Packs X[tokens, width] into panels at `packed`. */
 export function packActivations(x: number, tokens: number, width: number, packed: number): void {
-  run(spmm, "pack", [x, packed, tokens, width], Math.ceil(tokens / WIDTH), 1, 2 * tokens * width);
+  split("spmm", spmm, "pack", [x, packed, tokens, width], Math.ceil(tokens / WIDTH), 1, 2 * tokens * width);
 }
 
 export class SparseTraining {
@@ -154,7 +147,8 @@ export class SparseTraining {
   /** dX[tokens, in] = dY W from packed dY. */
   inputGradient(packedDy: number, tokens: number, values: number, dx: number): void {
     const t = this.#transpose();
-    if (this.#stale) run(sddmmCsr, "gather", [values, t.order, t.values], this.nonZeros, GATHER, 16 * this.nonZeros);
+    if (this.#stale)
+      split("spmm", sddmmCsr, "gather", [values, t.order, t.values], this.nonZeros, GATHER, 16 * this.nonZeros);
     this.#stale = false;
     this.#multiply(t, t.values, packedDy, tokens, this.out, this.in, dx);
   }
@@ -164,7 +158,7 @@ export class SparseTraining {
     const { starts, ends, columns, cuts, pieces } = this.#rows;
     if (tokens % STEP !== 0) call(sddmmCsr, "clearTail", packedDy, tokens, this.out);
     const args = [starts, ends, columns, g, packedX, packedDy, tokens, this.in, this.out, cuts];
-    run(sddmmCsr, "rows", args, pieces, 1, 2 * this.stored * tokens);
+    split("spmm", sddmmCsr, "rows", args, pieces, 1, 2 * this.stored * tokens);
   }
 
   free(): void {
@@ -177,8 +171,8 @@ export class SparseTraining {
     const panels = Math.ceil(tokens / WIDTH);
     const flops = 2 * this.stored * tokens;
     const args = [s.starts, s.ends, s.columns, values, packed, y, tokens, width, out];
-    if (panels >= 2 * threads()) run(spmm, "byPanels", args, panels, 1, flops);
-    else run(spmm, "byRows", [...args, s.cuts], s.pieces, 1, flops);
+    if (panels >= 2 * threads()) split("spmm", spmm, "byPanels", args, panels, 1, flops);
+    else split("spmm", spmm, "byRows", [...args, s.cuts], s.pieces, 1, flops);
   }
 
   #transpose(): Transposed {

@@ -46,13 +46,13 @@ export interface Speeds {
 }
 
 /**
- * The default rules: speed = factor / density, from interleaved measurements at 512 to 2048 wide (Zen 4, one thread,
- * without fused multiply-add): CSR is 1.0 times dense at 80 % with one token and 1.2 times at 50 % with many; blocks
- * and N:M shared by four rows are 1.4 times at 50 % with one and 1.6 to 1.8 times with many.
+ * The default rules: speed = factor / density, from interleaved measurements at 1024 wide (Zen 4, one thread, without
+ * fused multiply-add; `results/bench/spmm.json`, `results/bench/layers.json`): with one token CSR equals dense at 80 % and
+ * 4x1 is 1.4 times as fast at 50 %; with many CSR is 1.3 times at 50 % and 4x1 1.9 times.
  */
 const FACTORS: Readonly<Record<Use, Readonly<Record<SparseForm, number>>>> = {
-  decode: { csr: 0.2, block2x1: 0.35, block4x1: 0.7, block1x16: 0.6, nm1x1: 0.2, nm4x1: 0.7 },
-  prefill: { csr: 0.6, block2x1: 0.8, block4x1: 0.8, block1x16: 0.7, nm1x1: 0.6, nm4x1: 0.8 },
+  decode: { csr: 0.2, block2x1: 0.37, block4x1: 0.7, block1x16: 0.68, nm1x1: 0.22, nm4x1: 0.7 },
+  prefill: { csr: 0.65, block2x1: 0.92, block4x1: 0.95, block1x16: 0.76, nm1x1: 0.67, nm4x1: 1 },
 };
 
 export const defaultRules: Speeds = {

@@ -226,10 +226,11 @@ function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
   }
 }
 
-/** The widest panels that the tokens fill. */
+/** The widest panels that the tokens fill: once, or often enough for threads of uneven speed to share them out. */
 function panelKernel(format: SparseFormat, tokens: number): { readonly kernel: Kernel; readonly width: number } {
   const all = spmmKernels[format];
-  return all.reduce((best, k) => (k.width <= tokens && k.width > best.width ? k : best), all[0]);
+  const least = threads() === 1 ? 1 : 4 * threads();
+  return all.reduce((best, k) => (k.width * least <= tokens && k.width > best.width ? k : best), all[0]);
 }
 
 function panels(x: number, tokens: number, w: SparseMatrix, y: number): void {

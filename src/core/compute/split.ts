@@ -11,7 +11,7 @@ import { call, parallel } from "../engine.ts";
 export type Work = "gemm" | "gemv" | "spmm" | "spmv";
 
 /** Operations (two a multiply-add) of a call from which all threads are used. */
-export const THREAD_FLOORS: Readonly<Record<Work, number>> = { gemm: 4e6, gemv: 4e6, spmm: 1e6, spmv: 1e6 };
+export const THREAD_FLOORS: Readonly<Record<Work, number>> = { gemm: 2e6, gemv: 1e6, spmm: 1e6, spmv: 3e5 };
 
 let forced: number | undefined;
 

@@ -6,6 +6,7 @@ import { generateSuite } from "./generate.ts";
 import { laddersSuite } from "./ladders.ts";
 import { layersSuite } from "./layers.ts";
 import { relaxedSuite } from "./relaxed.ts";
+import { sparseTrainingSuite } from "./sparse-training.ts";
 import { spmmSuite } from "./spmm.ts";
 import type { Suite } from "./suite.ts";
 import { threadsSuite } from "./threads.ts";
@@ -23,5 +24,6 @@ export const SUITES: readonly Suite[] = [
   layersSuite,
   generateSuite,
   trainSuite,
+  sparseTrainingSuite,
   convnetsSuite,
 ];

@@ -44,7 +44,7 @@ async function load(quick: boolean): Promise<Splits> {
 /** What all cells of a seed share: data, the network's shape, training for some epochs. */
 class Bench {
   readonly context: CellContext;
-  readonly source: Source;
+  readonly examples: Examples;
   readonly measured: Examples;
   readonly noisy: Examples;
   readonly normaliser: Normaliser;
@@ -56,11 +56,16 @@ class Bench {
     const { quick, split, seed } = context;
     const { train } = data;
     this.context = context;
+    this.examples = train;
     this.total = total;
     this.measured = first(data[split], quick ? 64 : data[split].count);
     this.noisy = withNoise(this.measured, 0.1, seed);
     this.normaliser = standardiser(train, "channel");
-    this.source = sourceOf(train, { normaliser: this.normaliser, augment: [flip(), crop(2)], seed });
+  }
+
+  /** Flips and crops are drawn by the seed of a training run, as its order is. */
+  source(seed: number): Source {
+    return sourceOf(this.examples, { normaliser: this.normaliser, augment: [flip(), crop(2)], seed });
   }
 
   net(seed: number): Net {
@@ -72,7 +77,7 @@ class Bench {
     const { quick, signal, progress } = this.context;
     await fit(net, {
       optimiser: new Sgd(net.params, { momentum: 0.9, nesterov: true, weightDecay: 5e-4 }),
-      source: this.source,
+      source: this.source(seed),
       epochs: quick ? 1 : epochs,
       batch: 128,
       rate,
@@ -83,21 +88,16 @@ class Bench {
     this.done += epochs;
   }
 
-  /** The dense network of a seed. */
+  /** The dense network of a seed, the same in every cell. */
   async dense(seed: number): Promise<Net> {
     const net = this.net(seed);
-    const before = this.context.quick ? undefined : trained.get(seed);
-    if (before) restore(net, before);
-    else {
-      await this.train(net, EPOCHS, fallingTo(PEAK, 0), seed);
-      trained.set(seed, snapshot(net));
-    }
+    await this.train(net, EPOCHS, fallingTo(PEAK, 0), seed);
     return net;
   }
 
   /** Statistics anew from the first fifth of the training data, as the paper does. */
   readonly recalibrate = (net: Net): void => {
-    const { source } = this;
+    const source = this.source(this.context.seed);
     const places = allPlaces({ count: Math.ceil(source.count / 5) });
     function* batches() {
       for (const b of batchesInOrder(places, 128)) yield source.make(b, 0).x;
@@ -112,9 +112,6 @@ class Bench {
   }
 }
 
-/** Dense networks that this process has trained; the same bits as training anew. */
-const trained = new Map<number, Snapshot>();
-
 const bench = async (context: CellContext, total: number): Promise<Bench> =>
   new Bench(context, await load(context.quick), total);
 
@@ -127,7 +124,7 @@ function density(net: Net): number {
 
 const mean = (a: readonly number[]): number => a.reduce((x, y) => x + y, 0) / a.length;
 
-/** The order of copy j of phase k; IMP's is that of copy 0. */
+/** Seed of order and augmentation of copy j of phase k; IMP's is that of copy 0. */
 const orderOf = (seed: number, k: number, j: number): number => 1000 * seed + 10 * k + j + 1;
 
 async function soups(context: CellContext): Promise<Figures> {

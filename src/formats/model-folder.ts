@@ -13,7 +13,6 @@ import { decodeText, parseJsonObject } from "./json.ts";
 import { packedSource } from "./packed-source.ts";
 import { refuse } from "./refuse.ts";
 import { openSafetensors } from "./safetensors.ts";
-import { openSharded } from "./sharded.ts";
 import type { ByteSource } from "./source.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -72,6 +71,7 @@ async function openStored(files: ModelFiles): Promise<{ stored: WeightSource; wh
   const index = await readJson(files, indexFile);
   if (index) {
     const where = `${files.where}/${indexFile}`;
+    const { openSharded } = await import("./sharded.ts");
     return { stored: await openSharded(index, where, (file) => files.open(file)), where };
   }
   return refuse(

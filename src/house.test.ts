@@ -14,6 +14,7 @@ const FLOORS = [
   "pipeline",
   "methods",
   "evaluate",
+  "hardware",
   "runtime",
   "calibrate",
   "train",

@@ -16,9 +16,10 @@ export interface NmOptions {
   readonly pattern: readonly [n: number, m: number] | ((t: Tick) => readonly [n: number, m: number]);
   /**
    * What the gradient of the input is taken with: "same", W~ of the forward product; "outputs", a pruning of its own with
-   * groups along the outputs (BDWP); "dense", W. Default "same".
+   * groups along the outputs (BDWP); "dense", W; "gradients", W with the output's gradient pruned, groups along the outputs
+   * of each example and place (SDGP). Default "same".
    */
-  readonly backward?: "same" | "outputs" | "dense";
+  readonly backward?: "same" | "outputs" | "dense" | "gradients";
   /** whether the forward product is pruned; default true */
   readonly forward?: boolean;
   /** D, what is left of pruned weights; default 0 */
@@ -54,8 +55,14 @@ export function nmView(options: NmOptions): View {
     },
     ...(own && {
       backward: (p: Param, t: Tick): Tensor => {
-        if (backward === "dense") return p.value;
+        if (backward === "dense" || backward === "gradients") return p.value;
         return nmPruned(p.value, p.value, along(t, backward === "outputs" ? "out" : "in"), restAt(t));
+      },
+    }),
+    ...(backward === "gradients" && {
+      outputGradient: (dy: Tensor, p: Param, t: Tick): Tensor => {
+        const rows = dy.shape.length === 4 ? dy : dy.reshape([dy.size / p.shape[0], p.shape[0]]);
+        return nmPruned(rows, rows, along(t, "in")).reshape(dy.shape);
       },
     }),
     grad(g, p, t) {
@@ -67,7 +74,8 @@ export function nmView(options: NmOptions): View {
     packed(p, t) {
       last = t;
       const [ahead, back] = [along(t, "in"), along(t, "out")];
-      if (!forward || restAt(t) > 0 || backward === "dense" || !nmPacks(p.shape, ahead)) return undefined;
+      if (!forward || restAt(t) > 0 || backward === "dense" || backward === "gradients" || !nmPacks(p.shape, ahead))
+        return undefined;
       if (backward === "same") return { forward: ahead };
       return nmPacks(p.shape, back) ? { forward: ahead, backward: back } : undefined;
     },

@@ -50,6 +50,8 @@ export interface View {
   forward(p: Param, t: Tick): Tensor;
   backward?(p: Param, t: Tick): Tensor;
   grad?(g: Tensor, p: Param, t: Tick): Tensor;
+  /** what the input's gradient is made of in place of the output's; that of the weight sees the output's whole */
+  outputGradient?(dy: Tensor, p: Param, t: Tick): Tensor;
   readonly traced?: boolean;
   readonly extra?: readonly Param[];
   /** the same as `forward` and `backward` by packed N:M products, where they can be had; linear layers prefer them */
@@ -406,4 +408,10 @@ export function effective(p: Param, t: Tick): Effective {
   // The gradient is passed on whole: the optimiser leaves held weights alone, and live ones train straight through.
   const weight = record("masked", [p.value], seen, (dy) => [dy]);
   return { weight, backward: weight };
+}
+
+/** The option of a layer's product that hands its output's gradient to the parameter's view, where that wants it. */
+export function gradientPruning(p: Param, t: Tick): { readonly pruneGradient?: (dy: Tensor) => Tensor } {
+  const { view } = p;
+  return view?.outputGradient ? { pruneGradient: (dy) => view.outputGradient!(dy, p, t) } : {};
 }

@@ -6,7 +6,7 @@ import { constant, heNormal, type Initialiser } from "../init.ts";
 import type { Mode, Net } from "../net.ts";
 import { type ConvOptions, conv2d, convTranspose2d, type TransposedConvOptions } from "../ops/conv.ts";
 import { sparseConv2d } from "../ops/sparse-conv.ts";
-import { effective, Param, type ParamOptions } from "../param.ts";
+import { effective, gradientPruning, Param, type ParamOptions } from "../param.ts";
 
 type Sizes = Pick<ConvOptions, "stride" | "padding" | "groups">;
 
@@ -24,7 +24,7 @@ export function convProduct(
   }
   const seen = effective(weight, mode.t);
   const backward = seen.backward === seen.weight ? {} : { backward: seen.backward };
-  return conv2d(x, seen.weight, { ...options, ...backward, ran });
+  return conv2d(x, seen.weight, { ...options, ...backward, ...gradientPruning(weight, mode.t), ran });
 }
 
 export interface ConvLayerOptions extends ParamOptions, Sizes {

@@ -8,7 +8,7 @@ import type { Mode, Net } from "../net.ts";
 import { type LinearEnd, linear } from "../ops/linear.ts";
 import { nmLinear } from "../ops/nm-linear.ts";
 import { sparseLinear } from "../ops/sparse-linear.ts";
-import { effective, Param, type ParamOptions } from "../param.ts";
+import { effective, gradientPruning, Param, type ParamOptions } from "../param.ts";
 
 /** x [.., in] W^T (+ bias, ReLU) -> [.., out] for a weight [out, in] in any storage, counted in `nn/cost.ts`. */
 export function linearProduct(x: Tensor, weight: Param, mode: Mode, end: LinearEnd = {}): Tensor {
@@ -24,7 +24,7 @@ export function linearProduct(x: Tensor, weight: Param, mode: Mode, end: LinearE
     return nmLinear(x, weight.value, packed, { ...end, ran: counted, grad });
   }
   const seen = effective(weight, mode.t);
-  return linear(x, seen.weight, { ...end, backward: seen.backward, ran });
+  return linear(x, seen.weight, { ...end, backward: seen.backward, ...gradientPruning(weight, mode.t), ran });
 }
 
 export interface LinearLayerOptions extends ParamOptions {

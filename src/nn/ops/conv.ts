@@ -22,6 +22,8 @@ export interface ConvOptions {
   readonly bias?: Tensor | null;
   /** what the input's gradient is taken with instead of the weights (bidirectional pruning); no gradient flows to it */
   readonly backward?: Tensor;
+  /** makes what the input's gradient is taken of from dy; the weight's sees dy itself */
+  readonly pruneGradient?: (dy: Tensor) => Tensor;
   /** told of each product as it runs, with the number of outputs a channel over all images */
   readonly ran?: (product: "forward" | "dX" | "dW", places: number) => void;
 }
@@ -84,7 +86,7 @@ export function convShape(name: string, x: Tensor, weight: Shape, options: ConvO
 
 /** x [B, C, H, W], weight [O, C / groups, kh, kw] -> [B, O, OH, OW]. */
 export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Tensor {
-  const { bias = null, backward = weight, ran } = options;
+  const { bias = null, backward = weight, ran, pruneGradient } = options;
   const shape = convShape("conv2d", x, weight.shape, options);
   const [batch] = x.shape;
   const out = new Tensor([batch, shape.outs, shape.outHeight, shape.outWidth]);
@@ -100,16 +102,19 @@ export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Te
       const dw = wantW ? new Tensor(weight.shape) : null;
       if (dx) ran?.("dX", places);
       if (dw) ran?.("dW", places);
-      if (dx || dw) {
-        convBackward(shape, batch, { x: x.ptr, dy: dy.ptr, w: backward.ptr, dx: dx?.ptr ?? 0, dw: dw?.ptr ?? 0 });
-      }
+      const back = (of: Tensor, dxAt: number, dwAt: number): void =>
+        convBackward(shape, batch, { x: x.ptr, dy: of.ptr, w: backward.ptr, dx: dxAt, dw: dwAt });
+      if (dx && pruneGradient) {
+        back(pruneGradient(dy), dx.ptr, 0);
+        if (dw) back(dy, 0, dw.ptr);
+      } else if (dx || dw) back(dy, dx?.ptr ?? 0, dw?.ptr ?? 0);
       return [dx, dw, wantBias ? channelSums(dy) : null];
     },
     backward === weight ? [] : [backward],
   );
 }
 
-export interface TransposedConvOptions extends Omit<ConvOptions, "padding" | "backward"> {
+export interface TransposedConvOptions extends Omit<ConvOptions, "padding" | "backward" | "pruneGradient"> {
   readonly padding?: Pair;
   /** rows and columns more below and right, less than the stride */
   readonly outputPadding?: Pair;

@@ -24,6 +24,8 @@ export interface LinearEnd {
 export interface LinearOptions extends LinearEnd {
   /** the weight that dX is taken with, where it is another one; f32 */
   readonly backward?: Tensor;
+  /** makes what dX is taken of from dy; dW sees dy itself */
+  readonly pruneGradient?: (dy: Tensor) => Tensor;
   /** is told of each product that runs */
   readonly ran?: (product: "forward" | "dX" | "dW") => void;
 }
@@ -62,7 +64,7 @@ function narrowForward(x: Tensor, weight: Tensor, tokens: number, y: Tensor): vo
 }
 
 export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
-  const { backward = weight, ran, bias } = options;
+  const { backward = weight, ran, bias, pruneGradient } = options;
   const [out, width] = weight.shape;
   const tokens = x.size / width;
   if (x.shape.at(-1) !== width || weight.shape.length !== 2) {
@@ -87,7 +89,7 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
     if (wantX) {
       dx = new Tensor(x.shape);
       const b = { ...rows(backward.ptr, width), type: backward === weight ? type : ("f32" as const) };
-      gemm({ m: tokens, n: width, k: out, a: rows(dz.ptr, out), b, c: dx.ptr });
+      gemm({ m: tokens, n: width, k: out, a: rows((pruneGradient?.(dz) ?? dz).ptr, out), b, c: dx.ptr });
       ran?.("dX");
     }
     if (wantW) {

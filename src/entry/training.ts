@@ -1,4 +1,8 @@
 /** `lacuna/training`: sparse training: patterns, budgets, scores, schedules, rewiring, presets and the loop. */
+export { type Layer as HardwareLayer, resnet18 as resnet18Layers } from "../hardware/layers.ts";
+export { SAT, type Sat } from "../hardware/sat.ts";
+export { energy, type StepCost, scheduleText, trainingStep } from "../hardware/training-step.ts";
+export { bdwp, keepForward, sdgp, sdwp, srSte } from "../methods/training/bdwp.ts";
 export { grasp, snip } from "../methods/training/before.ts";
 export { gmp } from "../methods/training/gmp.ts";
 export { imp } from "../methods/training/imp.ts";

@@ -11,6 +11,7 @@ export const experiments: Readonly<Record<number, Load>> = {
   18: () => import("./18-random-pruning.ts"),
   50: () => import("./50-sparse-model-soups.ts"),
   25: () => import("./25-dsl.ts"),
+  28: () => import("./28-bdwp-sat.ts"),
   35: () => import("./35-gradual-pruning.ts"),
   39: () => import("./39-quickselection.ts"),
   49: () => import("./49-iss-p.ts"),

@@ -140,6 +140,14 @@ export function call(kernel: Kernel, fn: string, ...args: number[]): number {
 }
 
 /**
+ * The call `call(kernel, fn, ...args)` with everything settled now: kernel, fusion, arguments. For code that makes the
+ * same calls again and again; good until `shutdown` or another `init`.
+ */
+export function bound(kernel: Kernel, fn: string, ...args: number[]): () => void {
+  return load(running(), kernel).fns[fn].bind(null, ...args);
+}
+
+/**
  * Runs `fn(...args, from, to)` over [0, total), split at multiples of `grain`. With no more than one grain, or one
  * thread, it is a plain call.
  */

@@ -8,8 +8,8 @@
  * builds and runs what it is told and counts the bytes. Nothing here has gradients.
  */
 import { gemm, linearForward, type PackedB, prepack } from "../core/compute/gemm.ts";
-import { type SparseMatrix, sparseForward, sparseMatrix } from "../core/compute/sparse.ts";
-import { panelForward, vectorMatrix } from "../core/compute/vector.ts";
+import { boundVector, type SparseMatrix, sparseForward, sparseMatrix } from "../core/compute/sparse.ts";
+import { boundPanel, panelForward, vectorMatrix } from "../core/compute/vector.ts";
 import { call, memory, parallel } from "../core/engine.ts";
 import { LacunaError } from "../core/errors.ts";
 import { outside } from "../core/scope.ts";
@@ -73,6 +73,8 @@ export interface Product {
   readonly bytesPerToken: number;
   /** y[tokens, out] = x[tokens, in] W^T, both row-major f32 in engine memory */
   forward(x: number, tokens: number, y: number): void;
+  /** `forward` of one token from x to y, settled beforehand where that saves time */
+  bind?(x: number, y: number): () => void;
   free(): void;
 }
 
@@ -113,6 +115,7 @@ function panelProduct(weight: Tensor): Product {
     bytes: w.bytes,
     bytesPerToken: w.bytes,
     forward: (x, tokens, y) => panelForward(x, tokens, w, y),
+    bind: (x, y) => boundPanel(x, w, y),
     free: w.free,
   };
 }
@@ -122,6 +125,7 @@ export function sparseProduct(matrix: SparseMatrix): Product {
     bytes: matrix.bytes,
     bytesPerToken: matrix.bytesPerToken,
     forward: (x, tokens, y) => sparseForward(x, tokens, matrix, y),
+    bind: (x, y) => boundVector(x, matrix, y),
     free: matrix.free,
   };
 }
@@ -218,6 +222,11 @@ export class RunLayer implements Linear {
     const args = [y, this.#bias.ptr, y, this.out];
     if (tokens <= FEW) call(pointwise, "addRow", ...args, 0, tokens);
     else parallel(pointwise, "addRow", args, tokens, Math.max(1, Math.ceil((1 << 14) / this.out)));
+  }
+
+  /** `forward` of one token from x to y, to be called again and again; fused or not as at the time of binding. */
+  bind(x: number, y: number): () => void {
+    return (!this.#bias && this.#few.bind?.(x, y)) || (() => this.forward(x, 1, y));
   }
 
   apply(x: Tensor): Tensor {

@@ -105,7 +105,7 @@ export class Runner {
     this.contextLength = contextLength;
     this.#run = run;
     this.#cache = new KvCache(run.config, contextLength);
-    this.#stepper = new Stepper(run, this.#cache);
+    this.#stepper = fusion(true, () => new Stepper(run, this.#cache));
     const sum = (of: (b: LayerBytes) => number): number => layers.reduce((s, l) => s + of(l.bytes), 0);
     const norms = run.blocks.reduce((s, b) => s + b.inputNorm.bytes + b.postNorm.bytes, run.norm.bytes);
     const rope = run.tables.cos.bytes + run.tables.sin.bytes;

@@ -2,11 +2,11 @@
  * One token through the blocks, by address, in buffers that are allocated once: the arithmetic of `blockForward` in
  * models/llama/block.ts, call for call, and the same bits (runner.test.ts).
  *
- * Why a second writing: five blocks of width 192 take 208 us the general way, of which 157 us are dense products and
- * at least 30 us tensors, scopes and closures; a sparse step's products take a third of that, and the overhead stays.
- * Everything but a single token goes the general way.
+ * Why a second writing: of five blocks of width 192, tensors, scopes and closures take at least 30 us the general way,
+ * as much as a third of a sparse step's products. Here all calls but attention's, whose length changes, are settled
+ * when the model is loaded. Everything but a single token goes the general way.
  */
-import { call, memory } from "../core/engine.ts";
+import { bound, call, memory } from "../core/engine.ts";
 import { decodeScratchBytes, ropeKernel } from "../kernels/attention/index.ts";
 import { convert } from "../kernels/convert/index.ts";
 import { rmsnorm } from "../kernels/norm/index.ts";
@@ -33,6 +33,14 @@ interface Buffers {
   readonly room: number;
 }
 
+type Part = () => void;
+
+/** The calls of a block on either side of attention. */
+interface Bound {
+  readonly before: readonly Part[];
+  readonly after: readonly Part[];
+}
+
 const align = (bytes: number): number => 64 * Math.ceil(bytes / 64);
 
 export class Stepper {
@@ -40,8 +48,11 @@ export class Stepper {
   readonly #cache: KvCache;
   readonly #base: number;
   readonly #at: Buffers;
+  readonly #blocks: readonly Bound[];
+  readonly #last: readonly Part[];
   readonly bytes: number;
 
+  /** Kernels fuse multiply-add, or not, as at the time of making; `run` must be called in the same way. */
   constructor(model: RunModel, cache: KvCache) {
     this.#model = model;
     this.#cache = cache;
@@ -72,45 +83,62 @@ export class Stepper {
     this.bytes = bytes;
     this.#base = base;
     this.#at = Object.fromEntries(offsets.map(([name, o]) => [name, base + o])) as unknown as Buffers;
+    const { x, h, rstd, logits } = this.#at;
+    this.#blocks = model.blocks.map((block) => this.#bindBlock(block));
+    this.#last = [
+      bound(rmsnorm, "forward", x, model.norm.ptr, h, rstd, D, model.config.normEps, 0, 1),
+      model.head.bind(h, logits),
+    ];
   }
 
   /** Logits [V] of the token after `id`, which stands at `position`; a view that is good until the next allocation. */
   run(id: number, position: number): Float32Array {
-    const { config, embed, blocks, norm, head } = this.#model;
-    const { x, h, rstd, position: positions, logits } = this.#at;
+    const { config, embed } = this.#model;
+    const { x, q, k, v, mixed, room, position: positions, logits } = this.#at;
     const D = config.width;
     memory.i32(positions, 1)[0] = position;
     if (embed.dtype === "f32") {
       memory.i32(this.#at.id, 1)[0] = id;
       call(pointwise, "gatherRows", embed.ptr, this.#at.id, x, D, 0, 1);
     } else call(convert, embed.dtype === "bf16" ? "bf16ToF32" : "f16ToF32", embed.ptr + 2 * id * D, x, 0, D);
-    for (let layer = 0; layer < blocks.length; layer++) this.#block(blocks[layer], layer, position);
-    call(rmsnorm, "forward", x, norm.ptr, h, rstd, D, config.normEps, 0, 1);
-    head.forward(h, 1, logits);
+    for (let layer = 0; layer < this.#blocks.length; layer++) {
+      const { before, after } = this.#blocks[layer];
+      for (const part of before) part();
+      this.#cache.attendOne(layer, position, q, k, v, mixed, room);
+      for (const part of after) part();
+    }
+    for (const part of this.#last) part();
     return memory.f32(logits, config.vocabSize);
   }
 
-  #block({ linears, inputNorm, postNorm }: RunBlock, layer: number, position: number): void {
+  #bindBlock({ linears, inputNorm, postNorm }: RunBlock): Bound {
     const { config, tables } = this.#model;
-    const { x, h, q, k, v, mixed, delta, gate, up, rstd, position: positions, room } = this.#at;
+    const { x, h, q, k, v, mixed, delta, gate, up, rstd, position: positions } = this.#at;
     const { width: D, feedForward: F, heads, kvHeads, headWidth: E, normEps } = config;
-    const cos = tables.cos.ptr;
-    const sin = tables.sin.ptr;
-    call(rmsnorm, "forward", x, inputNorm.ptr, h, rstd, D, normEps, 0, 1);
-    linears.q_proj.forward(h, 1, q);
-    linears.k_proj.forward(h, 1, k);
-    linears.v_proj.forward(h, 1, v);
-    call(ropeKernel, "apply", q, q, cos, sin, positions, heads, E, 0, 1);
-    call(ropeKernel, "apply", k, k, cos, sin, positions, kvHeads, E, 0, 1);
-    this.#cache.attendOne(layer, position, q, k, v, mixed, room);
-    linears.o_proj.forward(mixed, 1, delta);
-    call(pointwise, "add", x, delta, x, 0, D);
-    call(rmsnorm, "forward", x, postNorm.ptr, h, rstd, D, normEps, 0, 1);
-    linears.gate_proj.forward(h, 1, gate);
-    linears.up_proj.forward(h, 1, up);
-    call(pointwise, "siluGate", gate, up, gate, 0, F);
-    linears.down_proj.forward(gate, 1, delta);
-    call(pointwise, "add", x, delta, x, 0, D);
+    const rope = (y: number, count: number): Part =>
+      bound(ropeKernel, "apply", y, y, tables.cos.ptr, tables.sin.ptr, positions, count, E, 0, 1);
+    const norm = (weight: number): Part => bound(rmsnorm, "forward", x, weight, h, rstd, D, normEps, 0, 1);
+    const residual = bound(pointwise, "add", x, delta, x, 0, D);
+    return {
+      before: [
+        norm(inputNorm.ptr),
+        linears.q_proj.bind(h, q),
+        linears.k_proj.bind(h, k),
+        linears.v_proj.bind(h, v),
+        rope(q, heads),
+        rope(k, kvHeads),
+      ],
+      after: [
+        linears.o_proj.bind(mixed, delta),
+        residual,
+        norm(postNorm.ptr),
+        linears.gate_proj.bind(h, gate),
+        linears.up_proj.bind(h, up),
+        bound(pointwise, "siluGate", gate, up, gate, 0, F),
+        linears.down_proj.bind(gate, delta),
+        residual,
+      ],
+    };
   }
 
   dispose(): void {

@@ -31,7 +31,7 @@ import {
 } from "../../kernels/sparse/streams.ts";
 import { memory, scratch, threads } from "../engine.ts";
 import { demand } from "../errors.ts";
-import { split } from "./split.ts";
+import { boundSplit, split } from "./split.ts";
 
 export type SparseFormat = LayoutName;
 export type SparseValues = ElementType;
@@ -216,14 +216,26 @@ export function sparseForward(x: number, tokens: number, w: SparseMatrix, y: num
   else panels(x, tokens, w, y);
 }
 
-function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
-  const { values, index, starts, slots, stride, cuts, pieces } = w.stream;
-  const kernel = spmvKernels[w.format][w.values];
+/** What `multiply` of the vector kernels takes, but for the range. */
+function vectorArguments(x: number, w: SparseMatrix, y: number): number[] {
+  const { values, index, starts, slots, stride, cuts } = w.stream;
   const operands = LAYOUTS[w.format].index === "steps" ? [slots, stride, index, values] : [starts, index, values];
+  return [...operands, x, y, w.out, cuts];
+}
+
+function vectors(x: number, tokens: number, w: SparseMatrix, y: number): void {
+  const kernel = spmvKernels[w.format][w.values];
   for (let t = 0; t < tokens; t++) {
-    const args = [...operands, x + 4 * t * w.in, y + 4 * t * w.out, w.out, cuts];
-    split("spmv", kernel, "multiply", args, pieces, 1, 2 * w.stored);
+    const args = vectorArguments(x + 4 * t * w.in, w, y + 4 * t * w.out);
+    split("spmv", kernel, "multiply", args, w.stream.pieces, 1, 2 * w.stored);
   }
+}
+
+/** `sparseForward` of one token, settled beforehand. */
+export function boundVector(x: number, w: SparseMatrix, y: number): () => void {
+  if (w.out === 0) return () => {};
+  const kernel = spmvKernels[w.format][w.values];
+  return boundSplit("spmv", kernel, "multiply", vectorArguments(x, w, y), w.stream.pieces, 1, 2 * w.stored);
 }
 
 /** The widest panels that the tokens fill: once, or often enough for threads of uneven speed to share them out. */

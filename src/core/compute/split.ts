@@ -5,7 +5,7 @@
  * not.
  */
 import type { Kernel } from "../../kernels/kernel.ts";
-import { call, parallel } from "../engine.ts";
+import { bound, call, parallel } from "../engine.ts";
 
 /** Kinds of work with floors of their own. */
 export type Work = "gemm" | "gemv" | "spmm" | "spmv";
@@ -38,4 +38,18 @@ export function split(
 ): void {
   if (operations >= (forced ?? THREAD_FLOORS[work])) parallel(kernel, fn, args, total, grain);
   else if (total > 0) call(kernel, fn, ...args, 0, total);
+}
+
+/** The same with everything settled now, as `bound` does it. */
+export function boundSplit(
+  work: Work,
+  kernel: Kernel,
+  fn: string,
+  args: readonly number[],
+  total: number,
+  grain: number,
+  operations: number,
+): () => void {
+  if (operations >= (forced ?? THREAD_FLOORS[work])) return () => parallel(kernel, fn, args, total, grain);
+  return total > 0 ? bound(kernel, fn, ...args, 0, total) : () => {};
 }

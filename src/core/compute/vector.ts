@@ -16,7 +16,7 @@ import { gemvByInputBf16, gemvByInputF16, gemvByInputF32 } from "../../kernels/d
 import { gemvPanelBf16, gemvPanelF16, gemvPanelF32 } from "../../kernels/dense/gemv-panel.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
 import { call, memory, scratch } from "../engine.ts";
-import { split } from "./split.ts";
+import { boundSplit, split } from "./split.ts";
 
 export type VectorLayout = "panel" | "byinput";
 
@@ -63,10 +63,27 @@ export function vectorMatrix(w: StoredWeight, out: number, width: number, layout
   return { layout, type: w.type, out, in: width, ptr, bytes, free: () => memory.free(ptr) };
 }
 
+const panelArguments = (x: number, tokens: number, w: VectorMatrix, y: number): number[] => [
+  w.ptr,
+  x,
+  w.in,
+  w.in,
+  y,
+  w.out,
+  w.out,
+  tokens,
+];
+
 /** Y[tokens, out] = X[tokens, in] · W^T for a matrix of layout `panel`; row-major f32, meant for one token or very few. */
 export function panelForward(x: number, tokens: number, w: VectorMatrix, y: number): void {
-  const args = [w.ptr, x, w.in, w.in, y, w.out, w.out, tokens];
+  const args = panelArguments(x, tokens, w, y);
   overUnits(KERNELS.panel[w.type], "rows", args, outputBlocks(w.out), 2 * tokens * w.out * w.in);
+}
+
+/** `panelForward` of one token, settled beforehand. */
+export function boundPanel(x: number, w: VectorMatrix, y: number): () => void {
+  const args = panelArguments(x, 1, w, y);
+  return boundSplit("spmv", KERNELS.panel[w.type], "rows", args, outputBlocks(w.out), 1, 2 * w.out * w.in);
 }
 
 /**

@@ -26,5 +26,8 @@ export const ARGUMENT_COUNT = 38;
 export const ARGUMENTS = CONTROL + 4 * CONTROL_WORDS;
 export const MAX_ARGUMENTS = 48;
 
-/** About a hundred microseconds of looking before a worker sleeps. */
-export const SPIN_TURNS = 20_000;
+/**
+ * About half a millisecond of looking before a worker sleeps: longer than a decode step of a small model, in which only
+ * the head is shared out, 150 us after the last. Waking a worker costs more than the head's second half.
+ */
+export const SPIN_TURNS = 100_000;

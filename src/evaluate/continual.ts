@@ -22,6 +22,23 @@ export interface ContinualMetrics {
   readonly incremental: readonly number[];
 }
 
+/**
+ * Learns `count` tasks in turn and measures all of them after each: `learn(i)` trains on task i, `accuracy(j, i)` is that
+ * on task j with what is known after task i, for j > i too.
+ */
+export async function accuracyMatrix(
+  count: number,
+  learn: (task: number) => Promise<void>,
+  accuracy: (task: number, after: number) => number,
+): Promise<AccuracyMatrix> {
+  const rows: number[][] = [];
+  for (let i = 0; i < count; i++) {
+    await learn(i);
+    rows.push(Array.from({ length: count }, (_, j) => accuracy(j, i)));
+  }
+  return rows;
+}
+
 const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length;
 
 /** Metrics of a square matrix. With one task BWT and forgetting are 0. */

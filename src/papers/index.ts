@@ -9,8 +9,10 @@ type Load = () => Promise<{ readonly default: Experiment }>;
 
 export const experiments: Readonly<Record<number, Load>> = {
   18: () => import("./18-random-pruning.ts"),
+  20: () => import("./20-sparse-ift.ts"),
   50: () => import("./50-sparse-model-soups.ts"),
   25: () => import("./25-dsl.ts"),
+  24: () => import("./24-cl-dst.ts"),
   28: () => import("./28-bdwp-sat.ts"),
   35: () => import("./35-gradual-pruning.ts"),
   39: () => import("./39-quickselection.ts"),

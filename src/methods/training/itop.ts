@@ -25,3 +25,13 @@ export function itop({ growth = "random", ...options }: ItopOptions): Dynamic {
   });
   return { ...made, id: `itop, ${growth}` };
 }
+
+/**
+ * Expected share of `places` that random growth has ever tried: `kept` of them are active at any time, and `exchanged[i]`
+ * of those make room, in update i, for as many drawn from the places that were inactive before it.
+ */
+export function expectedExploration(places: number, kept: number, exchanged: readonly number[]): number {
+  let tried = kept;
+  for (const k of exchanged) tried += (Math.min(k, places - kept) * (places - tried)) / (places - kept);
+  return tried / places;
+}

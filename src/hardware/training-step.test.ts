@@ -1,5 +1,6 @@
 /** A training step on the array: products of the stages, traffic, the schedule, and the bound that no step exceeds. */
 import { describe, expect, test } from "vitest";
+import { LacunaError } from "../core/errors.ts";
 import { stream } from "../core/random.ts";
 import { type Layer, resnet18, stageProducts } from "./layers.ts";
 import { productMacs, SAT } from "./sat.ts";
@@ -168,6 +169,16 @@ describe("networks", () => {
       });
       expect(dense.cycles / step.cycles).toBeLessThanOrEqual(3 / ((2 * n) / m + 1));
       expect(dense.cycles / step.cycles).toBeGreaterThan(1);
+    }
+  });
+
+  test("what is no pattern is refused", () => {
+    for (const kept of [
+      [2, 0],
+      [3, 2],
+      [0.5, 4],
+    ] as const) {
+      expect(() => trainingStep(layers, { batch: 1, kept })).toThrow(LacunaError);
     }
   });
 

@@ -9,6 +9,7 @@
  * Compact weights are made once a step, behind WUVE and together with it (pre-generation): both are written once and read
  * once. On the fly, SORE runs in front of FF and of BP, which read the dense weight.
  */
+import { demand } from "../core/errors.ts";
 import { divisible, filled, type Layer, type Stage, stageProducts } from "./layers.ts";
 import { arrayCycles, compactBytes, type Dataflow, type Kept, productMacs, SAT, type Sat, utilisation } from "./sat.ts";
 
@@ -123,7 +124,13 @@ function updateStage(layer: Layer, o: StepOptions, directions: number, sat: Sat)
 
 /** Cost of one step; the first layer has no BP. Throws `LacunaError` for a pattern that is none. */
 export function trainingStep(layers: readonly Layer[], options: StepOptions): StepCost {
-  const { batch, sat = SAT } = options;
+  const { batch, kept, sat = SAT } = options;
+  demand(!kept || (kept.every(Number.isInteger) && kept[0] >= 1 && kept[0] <= kept[1]), () => ({
+    about: "N:M pattern of a training step",
+    expected: "whole numbers with 1 <= N <= M",
+    got: kept?.join(":") ?? "",
+    hint: "N is the number kept of each M, as in 2:8.",
+  }));
   const stages = layers.flatMap((layer, i) => {
     const run = (["FF", ...(i > 0 ? (["BP"] as const) : []), "WU"] as const).map((s) =>
       arrayStage(layer, s, options, sat),

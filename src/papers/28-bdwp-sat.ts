@@ -189,7 +189,7 @@ const trials: readonly Trial[] = [
   ["sr-ste", () => srSte({ pattern: PATTERN }), true],
   ["bdwp", () => bdwp({ pattern: PATTERN }), true],
 ];
-/** For the reader; no claim speaks of them, and two seeds are enough. */
+/** For the reader: no claim speaks of them, and one seed is enough. */
 const neighbours: readonly Trial[] = [
   ["sdwp", () => sdwp({ pattern: PATTERN }), false],
   ["sdgp", () => sdgp({ pattern: PATTERN }), false],
@@ -211,9 +211,9 @@ const experiment: Experiment = {
   ],
   oracles: ["methods/training/bdwp.test.ts", "hardware/sat.test.ts", "hardware/training-step.test.ts", "nn/nm.test.ts"],
   data: ["fashion-mnist"],
-  seeds: [1, 2, 3, 4, 5],
+  seeds: [1, 2, 3],
   quickSeeds: [1],
-  minutes: 9,
+  minutes: 6,
   claims: [
     {
       id: "C1",
@@ -454,7 +454,7 @@ const experiment: Experiment = {
     },
   ],
   cells: (seed): readonly Cell[] => [
-    ...(seed <= 2 ? [...trials, ...neighbours] : trials).map(
+    ...(seed === 1 ? [...trials, ...neighbours] : trials).map(
       ([key, method, inference]): Cell => ({
         key,
         seed,

@@ -2,7 +2,7 @@
  * Sparse iso-FLOP transformations (Thangarasa et al. 2024): a small CNN on Fashion-MNIST of 14x14, dense and transformed at
  * the same multiply-adds. Steps, learning rate and all else are the dense network's.
  */
-import { first, mapSplits, poolImages, type Splits } from "../data/examples.ts";
+import { type Examples, first, poolImages } from "../data/examples.ts";
 import { loadFashionMnist } from "../data/load.node.ts";
 import { standardiser } from "../data/normalise.ts";
 import { classify } from "../evaluate/classify.ts";
@@ -16,9 +16,8 @@ import { cosine } from "../sparsity/schedule.ts";
 import { fit, sourceOf } from "../train/fit.ts";
 import type { Cell, CellContext, Experiment, Figures } from "./contract.ts";
 
-let loaded: Promise<Splits> | undefined;
-/** Pixels averaged two by two. */
-const load = (): Promise<Splits> => (loaded ??= loadFashionMnist().then((s) => mapSplits(s, (e) => poolImages(e, 2))));
+/** The first images, their pixels averaged two by two. */
+const small = (e: Examples, count: number): Examples => poolImages(first(e, count), 2);
 
 const IMAGES = 10_000;
 const EPOCHS = 6;
@@ -45,8 +44,8 @@ interface Trial {
 }
 
 async function run(t: Trial, { quick, seed, split, progress, signal }: CellContext): Promise<Figures> {
-  const data = await load();
-  const train = first(data.train, quick ? 256 : IMAGES);
+  const data = await loadFashionMnist();
+  const train = small(data.train, quick ? 256 : IMAGES);
   const normaliser = standardiser(train);
   const cnn = { seed, size: SIZE, stages: stages(t.base ?? BASE) };
   const iso = t.member && isoCnn({ ...cnn, member: t.member, sparsity: t.sparsity ?? 0 });
@@ -71,7 +70,7 @@ async function run(t: Trial, { quick, seed, split, progress, signal }: CellConte
   const absent = iso ? isoSites(iso).reduce((n, s) => n + s.macs * (1 - s.param.kept / s.numel), 0) : 0;
   const reading = t.growth === undefined ? (meter?.updates ?? 0) * BATCH * absent : 0;
   const training = totalMacs(since(start).nonZero) + reading;
-  const { accuracy, loss } = classify(net, first(data[split], quick ? 100 : data[split].count), { normaliser });
+  const { accuracy, loss } = classify(net, small(data[split], quick ? 100 : data[split].count), { normaliser });
   disposeNet(net);
   return {
     accuracy: 100 * accuracy,

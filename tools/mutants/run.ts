@@ -1,0 +1,118 @@
+/**
+ * The process that judges: draws the sample, goes through it, and writes a line for each verdict. The parent watches its
+ * lines and ends it when a step takes too long: an endless loop cannot be left from within.
+ */
+import { createHash } from "node:crypto";
+import { appendFileSync, readdirSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { stream } from "../../src/core/random.ts";
+import { createJudge, type Judge, src } from "./judge.ts";
+import { type Line, readCache } from "./kept.ts";
+import { leftOut } from "./left-out.ts";
+import { applySite, findSites, type Site, siteKey } from "./sites.ts";
+
+export interface Sampled {
+  readonly site: Site;
+  /** changes with the site, its file, and all that its verdict depends on */
+  readonly hash: string;
+}
+
+export const kernelFiles = (): string[] =>
+  readdirSync(join(src, "kernels"), { recursive: true, encoding: "utf8" })
+    .filter((f) => f.endsWith(".ts"))
+    .map((f) => `kernels/${f}`)
+    .sort();
+
+/** Shares of `total` in proportion to `sizes`, by largest remainder. */
+export function shares(sizes: readonly number[], total: number): number[] {
+  const all = sizes.reduce((a, b) => a + b, 0);
+  const exact = sizes.map((s) => (total * s) / all);
+  const whole = exact.map(Math.floor);
+  const left = total - whole.reduce((a, b) => a + b, 0);
+  const byRemainder = exact.map((e, i) => [e - whole[i], i] as const).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
+  for (const [, i] of byRemainder.slice(0, left)) whole[i]++;
+  return whole;
+}
+
+/**
+ * Draws in proportion to the sites of each file. Which sites of a file are drawn depends on the seed and on what the sites
+ * are, not on where they stand: a change elsewhere in the file leaves most of the sample as it was.
+ */
+export function drawSample(sitesOf: readonly (readonly Site[])[], count: number, seed: number): Site[] {
+  const quotas = shares(
+    sitesOf.map((s) => s.length),
+    count,
+  );
+  return sitesOf.flatMap((sites, i) =>
+    sites
+      .map((site) => ({ site, lot: stream(seed, `mutants/${siteKey(site)}`).uniform(0) }))
+      .sort((a, b) => a.lot - b.lot)
+      .slice(0, quotas[i])
+      .map(({ site }) => site),
+  );
+}
+
+export function sample(
+  judge: Judge,
+  count: number,
+  seed: number,
+): { sampled: Sampled[]; sites: number; files: number } {
+  const files = kernelFiles().filter((f) => leftOut(f) === undefined);
+  const sitesOf = files.map((f) => findSites(f, judge.sources.text(join(src, f)), judge.methods));
+  const digests = new Map<string, string>();
+  const digest = (file: string): string => {
+    let d = digests.get(file);
+    if (d === undefined) {
+      const hash = createHash("sha256");
+      for (const input of judge.inputs(file)) hash.update(judge.sources.text(input));
+      hash.update(`fused ${judge.fused}`);
+      d = hash.digest("hex").slice(0, 16);
+      digests.set(file, d);
+    }
+    return d;
+  };
+  const sampled = drawSample(sitesOf, count, seed).map((site) => ({
+    site,
+    hash: createHash("sha256")
+      .update(`${digest(site.file)}\n${siteKey(site)}`)
+      .digest("hex")
+      .slice(0, 24),
+  }));
+  return { sampled, sites: sitesOf.reduce((n, s) => n + s.length, 0), files: files.length };
+}
+
+export const lineOf = ({ site, hash }: Sampled, verdict: Line["verdict"]): Line => {
+  const { file, line, kind, before, after, occurrence } = site;
+  return { hash, file, line, kind, before, after, occurrence, verdict };
+};
+
+/** Arguments: the folder for what is kept, the size of the sample, the seed. */
+async function main([folder, count, seed]: readonly string[]): Promise<void> {
+  const say = (message: object): void => {
+    writeSync(1, `${JSON.stringify(message)}\n`);
+  };
+  const judge = createJudge(join(folder, "compiled"));
+  const cache = join(folder, "verdicts.jsonl");
+  const { sampled, sites, files } = sample(judge, Number(count), Number(seed));
+  const known = readCache(cache);
+  say({ sites, files, fused: judge.fused, hashes: sampled.map((s) => s.hash) });
+  // Files in turn, so that an unfinished run has looked everywhere.
+  const places = new Map<string, number>();
+  const turn = sampled.map((s) => {
+    const place = places.get(s.site.file) ?? 0;
+    places.set(s.site.file, place + 1);
+    return { s, place };
+  });
+  for (const { s } of turn.sort((a, b) => a.place - b.place)) {
+    const before = known.get(s.hash);
+    if (before) continue;
+    say({ begins: lineOf(s, { status: "timeout", reached: true }) });
+    const text = applySite(judge.sources.text(join(src, s.site.file)), s.site);
+    const verdict = await judge.judge(s.site.file, text, (step) => say({ step }));
+    appendFileSync(cache, `${JSON.stringify(lineOf(s, verdict))}\n`);
+    say({ done: verdict.status, by: verdict.by, file: s.site.file, after: s.site.after });
+  }
+  say({ finished: true });
+}
+
+if (process.argv[1]?.endsWith("mutants/run.ts")) await main(process.argv.slice(2)).then(() => process.exit(0));

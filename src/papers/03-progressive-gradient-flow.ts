@@ -251,7 +251,7 @@ const experiment: Experiment = {
       op: "==",
       threshold: 0,
       main: false,
-      kind: "exact",
+      kind: "floor",
       basis: "reasoned",
     },
     {

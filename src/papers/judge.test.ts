@@ -30,6 +30,12 @@ describe("a claim by itself", () => {
     expect(one({ op: "<=" }, 0.5, 1.2).shown).toBe(true);
   });
 
+  test("survives being written: a difference of -0 is 0", () => {
+    const result = one({ threshold: 0 }, -0, -0);
+    expect(JSON.parse(JSON.stringify(result))).toEqual(result);
+    expect(result).toMatchObject({ perSeed: [0, 0], shown: true });
+  });
+
   test("holds on the threshold itself, with either sign", () => {
     expect(one({}, 1).shown).toBe(true);
     expect(one({ op: "<=" }, 1).shown).toBe(true);

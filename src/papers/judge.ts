@@ -42,7 +42,8 @@ export function checkExperiment(experiment: Experiment, about: string): void {
 function perSeedOf(claim: Claim, seeds: readonly number[], metrics: readonly Figures[]): number[] {
   return metrics.map((m, i) => {
     const value = m[claim.metric];
-    if (typeof value === "number" && Number.isFinite(value)) return value;
+    // Records are JSON, which has no -0.
+    if (typeof value === "number" && Number.isFinite(value)) return value === 0 ? 0 : value;
     throw new LacunaError({
       about: `claim ${claim.id}, metric ${claim.metric}, seed ${seeds[i]}`,
       expected: "a finite number",

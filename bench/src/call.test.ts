@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { LacunaError } from "../../src/core/errors.ts";
 import { parseCall } from "./call.ts";
-import { SUITES } from "./suites/index.ts";
+import { MATRIX, SUITES } from "./suites/index.ts";
 
 test("suites and options", () => {
   expect(parseCall([])).toBe("help");
@@ -12,6 +12,10 @@ test("suites and options", () => {
   expect(call !== "help" && call.suites.map((s) => s.name)).toEqual(["train", "gemm"]);
   const all = parseCall(["all", "--quick", "--json"]);
   expect(all !== "help" && all.suites.map((s) => s.name)).toEqual(SUITES.map((s) => s.name));
+  const matrix = parseCall(["--quick"]);
+  expect(matrix !== "help" && matrix.suites).toEqual(MATRIX);
+  const more = parseCall(["matrix", "ladders", "gemm", "--record", "--resume"]);
+  expect(more !== "help" && more.suites.map((s) => s.name)).toEqual([...MATRIX.map((s) => s.name), "ladders"]);
 });
 
 test.each([
@@ -21,6 +25,7 @@ test.each([
   [["train", "--threads", "0"], "--threads"],
   [["train", "--threads", "two"], "--threads"],
   [["train", "--quick", "--record"], "--record"],
+  [["train", "--resume"], "--resume"],
 ])("mistake: %j", (args, about) => {
   let caught: unknown;
   try {

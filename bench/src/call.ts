@@ -1,19 +1,21 @@
 /** The command line of the bench: what it takes, and what is a mistake. */
 import { parseArgs } from "node:util";
 import { demand } from "../../src/core/errors.ts";
-import { SUITES } from "./suites/index.ts";
+import { MATRIX, SUITES } from "./suites/index.ts";
 import type { Suite } from "./suites/suite.ts";
 
-export const USAGE = `npm run bench -- <suite..> [options]
+export const USAGE = `npm run bench -- [suite..] [options]
 
 suites
 ${SUITES.map((s) => `  ${s.name.padEnd(10)} ${s.shows}`).join("\n")}
+  ${"matrix".padEnd(10)} ${MATRIX.map((s) => s.name).join(", ")}: what docs/speed.md shows; also the default with options
   ${"all".padEnd(10)} every one of them
 
 options
   --quick          smaller inputs and fewer rounds; never recorded
   --json           the ratios as one JSON array on stdout and nothing else (with npm run --silent)
-  --record         write results/bench/<suite>.json
+  --record         write results/bench/<suite>.json, suite by suite as they end
+  --resume         with --record: leave out suites whose record is of this very commit
   --threads 1,2    numbers of threads for Lacuna in train and generate; default 1,2
   --models a,b     model folders for generate, the dense one first; default models/sotu
 `;
@@ -23,6 +25,7 @@ export interface Call {
   readonly quick: boolean;
   readonly json: boolean;
   readonly record: boolean;
+  readonly resume: boolean;
   readonly threads: readonly number[];
   readonly models: readonly string[];
 }
@@ -36,6 +39,7 @@ export function parseCall(args: readonly string[]): Call | "help" {
     quick: flag,
     json: flag,
     record: flag,
+    resume: flag,
     help: flag,
     threads: { type: "string" },
     models: { type: "string" },
@@ -53,13 +57,17 @@ export function parseCall(args: readonly string[]): Call | "help" {
     }));
   }
   const { values, positionals } = parsed!;
-  if (values.help || positionals.length === 0) return "help";
-  const names = positionals.includes("all") ? SUITES.map((s) => s.name) : positionals;
-  const suites = names.map((name) => {
+  if (values.help || args.length === 0) return "help";
+  const groups: Readonly<Record<string, readonly Suite[]>> = { all: SUITES, matrix: MATRIX };
+  const asked = positionals.length === 0 ? ["matrix"] : positionals;
+  const names = new Set(
+    asked.flatMap((name) => (Object.hasOwn(groups, name) ? groups[name].map((s) => s.name) : name)),
+  );
+  const suites = [...names].map((name) => {
     const suite = SUITES.find((s) => s.name === name);
     demand(suite !== undefined, () => ({
       about: "suite",
-      expected: [...SUITES.map((s) => s.name), "all"].join(", "),
+      expected: [...SUITES.map((s) => s.name), "matrix", "all"].join(", "),
       got: name,
       hint: "Run npm run bench -- --help.",
     }));
@@ -81,6 +89,12 @@ export function parseCall(args: readonly string[]): Call | "help" {
     got: "--quick",
     hint: "Leave --quick out: short runs are for looking, not for the record.",
   }));
-  const { quick, json, record } = values;
-  return { suites, quick, json, record, threads, models: listOf(values.models) };
+  demand(values.record || !values.resume, () => ({
+    about: "--resume",
+    expected: "--record beside it",
+    got: "--resume alone",
+    hint: "Add --record.",
+  }));
+  const { quick, json, record, resume } = values;
+  return { suites, quick, json, record, resume, threads, models: listOf(values.models) };
 }

@@ -1,9 +1,10 @@
 /**
- * `npm run bench -- <suite..> [--quick] [--json] [--record] [--threads 1,2] [--models dense,sparse]`.
+ * `npm run bench -- [suite..] [--quick] [--json] [--record [--resume]] [--threads 1,2] [--models dense,sparse]`.
  *
  * Tables on stdout, or with --json the ratios as one array and nothing else; progress on stderr. --record writes
- * results/bench/<suite>.json. Exit code 1 for a mistake in the call, 2 for everything that went wrong.
+ * results/bench/<suite>.json as each suite ends; --resume goes on after the last one that was written. Exit code 1 for a mistake in the call, 2 for everything that went wrong.
  */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { report } from "../../src/cli/console.ts";
 import { writeFileAtomically } from "../../src/formats/atomic.node.ts";
@@ -12,24 +13,35 @@ import { machine, ROOT, versions } from "./machine.ts";
 import { merge, type Outcome, print, printJson } from "./outcome.ts";
 import type { Suite } from "./suites/suite.ts";
 
-async function record(
-  suite: Suite,
-  outcome: Outcome,
-  before: ReturnType<typeof machine>,
-  date: string,
-): Promise<string> {
-  const path = join(ROOT, "results", "bench", `${suite.name}.json`);
+const pathOf = (suite: Suite): string => join(ROOT, "results", "bench", `${suite.name}.json`);
+
+async function record(suite: Suite, outcome: Outcome, before: ReturnType<typeof machine>, date: string): Promise<void> {
+  const { engine, ...found } = outcome;
+  if (found.rows.length + found.rates.length === 0) {
+    throw new Error(`bench: ${suite.name} measured nothing, so nothing is recorded: ${found.notes.join("; ")}`);
+  }
   const content = {
     kind: "bench",
     version: 1,
     suite: suite.name,
     date,
-    machine: before,
-    versions: versions(suite.peers),
-    ...outcome,
+    machine: engine ? { ...before, fused: engine.fused } : before,
+    versions: { ...versions(suite.peers), ...(engine && { node: engine.node, v8: engine.v8 }) },
+    ...found,
   };
-  await writeFileAtomically(path, `${JSON.stringify(content, null, 2)}\n`);
-  return path;
+  await writeFileAtomically(pathOf(suite), `${JSON.stringify(content, null, 2)}\n`);
+}
+
+/** What was recorded of a suite with the sources as they are now; undefined where there is no such record. */
+async function recorded(suite: Suite): Promise<Outcome | undefined> {
+  const now = versions([]).commit;
+  if (now === null || now.endsWith("+")) return undefined;
+  try {
+    const found = JSON.parse(await readFile(pathOf(suite), "utf8")) as Outcome & { versions: { commit: string } };
+    return found.versions.commit === now ? found : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 async function main(args: readonly string[]): Promise<void> {
@@ -44,6 +56,12 @@ async function main(args: readonly string[]): Promise<void> {
   const outcomes: Outcome[] = [];
   for (const suite of call.suites) {
     const say = (text: string): void => void process.stderr.write(`${suite.name}: ${text}\n`);
+    const earlier = call.resume ? await recorded(suite) : undefined;
+    if (earlier) {
+      say("recorded before");
+      outcomes.push(earlier);
+      continue;
+    }
     const before = machine();
     const date = new Date().toISOString();
     if (before.loadBefore !== null && before.loadBefore > 0.5)
@@ -51,7 +69,10 @@ async function main(args: readonly string[]): Promise<void> {
     const outcome = await suite.run({ ...call, say });
     outcomes.push(outcome);
     if (!call.json) process.stdout.write(`\n${print(outcome)}\n\n`);
-    if (call.record) say(`wrote ${await record(suite, outcome, before, date)}`);
+    if (call.record) {
+      await record(suite, outcome, before, date);
+      say(`wrote results/bench/${suite.name}.json`);
+    }
   }
   if (call.json) process.stdout.write(`${printJson(merge(outcomes))}\n`);
 }

@@ -1,7 +1,7 @@
 /** Ratios and rates: paired, with their spread or not at all. */
 import { expect, test } from "vitest";
 import { interleave, type Timing } from "../../src/runtime/timing.ts";
-import { type Outcome, print, printJson, type Row, rateOf, ratioRow } from "./outcome.ts";
+import { type Outcome, print, printJson, type Row, rateOf, ratioRow, reached, rowOf } from "./outcome.ts";
 
 /** Interleaved run of variants that take as long as they say, on a clock of their own. */
 async function timed(rounds: number, costs: Readonly<Record<string, readonly number[]>>): Promise<Timing> {
@@ -59,6 +59,20 @@ test("no ratio without a spread", async () => {
     expect(() => print(outcome)).toThrow("bench: a/over-b");
     expect(() => printJson(outcome)).toThrow("bench: a/over-b");
   }
+});
+
+test("an aim below the gate: less is better", () => {
+  const spread = { low: 0.3, high: 0.5, repeats: 5 };
+  const row = (median: number): Row => rowOf({ median, ...spread }, { ...fields, atLeast: 0.4, aim: 0.35 });
+  expect([0.34, 0.4, 0.41].map((x) => reached(row(x)))).toEqual([
+    { gate: true, aim: true },
+    { gate: true, aim: false },
+    { gate: false, aim: false },
+  ]);
+  const text = (median: number): string => print({ rows: [row(median)], rates: [], counts: [], notes: [] });
+  expect(text(0.41)).toContain("MISSED: at most 0.4, aim 0.35");
+  expect(text(0.34)).toContain("reached: at most 0.4, aim 0.35 reached");
+  expect(reached(rowOf({ median: 0.35, ...spread }, fields))).toEqual({ gate: false, aim: false });
 });
 
 test("what is printed: quartiles beside each ratio, misses named, JSON with the agreed fields only", async () => {

@@ -5,7 +5,10 @@
  */
 import type { Spread, Timing } from "../../src/runtime/timing.ts";
 
-/** How many times faster `what` is than `over`: median and quartiles of the quotients taken inside of each round. */
+/**
+ * How many times faster `what` is than `over`: median and quartiles of the quotients taken inside of each round. A few rows
+ * hold a share instead (the sparsity at which a layout breaks even, the layers that a forecast meets), as `what` says.
+ */
 export interface Row {
   readonly id: string;
   readonly what: string;
@@ -20,7 +23,10 @@ export interface Row {
   readonly low: number;
   readonly high: number;
   readonly repeats: number;
-  /** what the ratio has to reach, and what it should; null where nothing was promised */
+  /**
+   * what the ratio has to reach, and what it should; null where nothing was promised. An aim below `atLeast` says that less
+   * is better: `atLeast` is then the most it may be.
+   */
   readonly atLeast: number | null;
   readonly aim: number | null;
 }
@@ -46,7 +52,16 @@ export interface Count {
   readonly value: number;
 }
 
+/** An engine other than the one that runs the bench. */
+export interface Engine {
+  readonly node: string;
+  readonly v8: string;
+  readonly fused: boolean;
+}
+
 export interface Outcome {
+  /** what it was measured on, where that is not the process that records it */
+  readonly engine?: Engine;
   readonly rows: readonly Row[];
   readonly rates: readonly Rate[];
   readonly counts: readonly Count[];
@@ -59,8 +74,8 @@ export const FEWEST_REPEATS = 3;
 
 /** Throws unless the value has a spread around it that was really measured. */
 export function checkSpread(id: string, value: number, low: number, high: number, repeats: number): void {
-  const finite = [value, low, high].every((x) => Number.isFinite(x) && x > 0);
-  if (!finite || !(low <= value && value <= high)) {
+  const finite = [value, low, high].every(Number.isFinite);
+  if (!finite || !(low >= 0 && value > 0) || !(low <= value && value <= high)) {
     throw new Error(`bench: ${id} = ${value} has no spread around it (${low} to ${high})`);
   }
   if (!(repeats >= FEWEST_REPEATS)) {
@@ -73,8 +88,16 @@ export type RowFields = Omit<Row, "ratio" | "low" | "high" | "repeats" | "sparsi
 
 /** How many times faster variant `fast` of one interleaved run is than `base`. */
 export function ratioRow(timing: Timing, fast: string, base: string, fields: RowFields): Row {
-  const { median, low, high, repeats } = timing.ratio(fast, base);
-  const row: Row = {
+  return rowOf(timing.ratio(fast, base), fields);
+}
+
+/** A row of a value that was made from several variants, with its spread. */
+export function rowOf(
+  { median, low, high, repeats }: Pick<Spread, "median" | "low" | "high" | "repeats">,
+  fields: RowFields,
+): Row {
+  checkSpread(fields.id, median, low, high, repeats);
+  return {
     id: fields.id,
     what: fields.what,
     shape: fields.shape,
@@ -88,8 +111,17 @@ export function ratioRow(timing: Timing, fast: string, base: string, fields: Row
     atLeast: fields.atLeast ?? null,
     aim: fields.aim ?? null,
   };
-  checkSpread(row.id, row.ratio, row.low, row.high, row.repeats);
-  return row;
+}
+
+/** Less is better in this row. */
+export const lessIsBetter = ({ atLeast, aim }: Pick<Row, "atLeast" | "aim">): boolean =>
+  atLeast !== null && aim !== null && aim < atLeast;
+
+/** Whether a row reached what was promised, and what was aimed at. */
+export function reached(row: Row): { readonly gate: boolean; readonly aim: boolean } {
+  const good = (bound: number | null): boolean =>
+    bound !== null && (lessIsBetter(row) ? row.ratio <= bound : row.ratio >= bound);
+  return { gate: good(row.atLeast), aim: good(row.aim) };
 }
 
 export type RateFields = Pick<Rate, "id" | "what" | "shape" | "threads" | "unit">;
@@ -125,8 +157,9 @@ const percent = (x: number): string => (x === 0 ? "dense" : `${(100 * x).toFixed
 
 function verdict(row: Row): string {
   if (row.atLeast === null) return "";
-  const aim = row.aim === null ? "" : `, aim ${row.aim}`;
-  return `${row.ratio >= row.atLeast ? "reached" : "MISSED"}: at least ${row.atLeast}${aim}`;
+  const { gate, aim } = reached(row);
+  const aimed = row.aim === null ? "" : `, aim ${row.aim}${aim ? " reached" : ""}`;
+  return `${gate ? "reached" : "MISSED"}: at ${lessIsBetter(row) ? "most" : "least"} ${row.atLeast}${aimed}`;
 }
 
 function table(head: readonly string[], lines: readonly (readonly string[])[]): string {

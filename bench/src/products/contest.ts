@@ -80,4 +80,4 @@ export function fastest(timing: Timing, names: readonly string[]): string {
 
 /** Slices and rounds of a full and of a quick run. */
 export const pace = (quick: boolean): TimingOptions =>
-  quick ? { rounds: 5, slice: 8, warmUp: 20 } : { rounds: 21, slice: 20, warmUp: 80 };
+  quick ? { rounds: 7, slice: 10, warmUp: 60 } : { rounds: 21, slice: 20, warmUp: 80 };

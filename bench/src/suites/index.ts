@@ -27,3 +27,14 @@ export const SUITES: readonly Suite[] = [
   sparseTrainingSuite,
   convnetsSuite,
 ];
+
+/** The suites that hold the promises about kernels, convolutional networks and threads (`docs/speed.md`). */
+export const MATRIX: readonly Suite[] = [
+  gemmSuite,
+  spmmSuite,
+  vectorsSuite,
+  attentionSuite,
+  threadsSuite,
+  convnetsSuite,
+  relaxedSuite,
+];

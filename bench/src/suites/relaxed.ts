@@ -2,9 +2,11 @@
  * What relaxed multiply-add brings, on an engine that has it without flags: Node 22 and later. One thread; the fused
  * kernels of inference over tfjs-wasm, and over the same kernels with two roundings.
  *
- * On an engine without it nothing is measured and the run says so.
+ * An engine without it hands the whole suite to Node 24 (`other-node.ts`); where that is not installed nothing is measured
+ * and the run says so.
  */
 import { hasRelaxedSimd } from "../../../src/kernels/probe.ts";
+import { NODE_24_HINT, node24, runUnder } from "../other-node.ts";
 import { merge, type Outcome, rateOf, ratioRow } from "../outcome.ts";
 import { TFJS_PACKAGES } from "../peers/tfjs.ts";
 import { contest, type Line, openLacuna, openPeer, PEERS, pace } from "../products/contest.ts";
@@ -46,7 +48,9 @@ async function one(s: Shape, fused: Seat, plain: Seat, tfjs: Seat, quick: boolea
   const gflop = (2 * tokens * s.in * out) / 1e9;
   return {
     rows: s.forms.flatMap((form) => {
-      const common = { what: `${form}, fused`, shape, threads: 1, sparsity: 1 - density };
+      const product = form === "packed" ? "dense product" : `SpMM ${form}`;
+      const node = `Node ${process.versions.node.split(".")[0]}`;
+      const common = { what: `${product}, fused multiply-add, ${node}`, shape, threads: 1, sparsity: 1 - density };
       const promised = form === "block4x1" && tokens === 64 ? PROMISED : {};
       return [
         ratioRow(timing, `${form}, fused`, peer, { id: `${id}/${form}/over-tfjs`, over: peer, ...common, ...promised }),
@@ -75,9 +79,12 @@ export const relaxedSuite: Suite = {
   name: "relaxed",
   shows: "relaxed multiply-add over tfjs-wasm and over two roundings; needs Node 22 or later",
   peers: TFJS_PACKAGES,
-  async run({ quick, say }: SuiteOptions) {
+  async run(options: SuiteOptions) {
+    const { quick, say } = options;
     if (!hasRelaxedSimd()) {
-      const note = `relaxed SIMD is not in Node ${process.versions.node} without a flag: nothing was measured`;
+      const other = node24();
+      if (other) return await runUnder(other, "relaxed", options);
+      const note = `relaxed SIMD is not in Node ${process.versions.node} without a flag: nothing was measured; ${NODE_24_HINT}`;
       return { rows: [], rates: [], counts: [], notes: [note] };
     }
     const seats: Seat[] = [];
@@ -90,7 +97,7 @@ export const relaxedSuite: Suite = {
       const plain = await opened(openLacuna({ threads: 1, fused: false }, "two roundings"));
       const tfjs = await opened(openPeer("tfjs"));
       const outcomes: Outcome[] = [];
-      for (const s of SHAPES) {
+      for (const s of quick ? SHAPES.filter((s) => s.tokens === 64) : SHAPES) {
         say(`${s.out} x ${s.in} x ${s.tokens}`);
         outcomes.push(await one(s, fused, plain, tfjs, quick));
       }

@@ -1,5 +1,6 @@
 /** All suites, in the order they run. */
 import { attentionSuite } from "./attention.ts";
+import { ceilingSuite } from "./ceiling.ts";
 import { convnetsSuite } from "./convnets.ts";
 import { gemmSuite } from "./gemm.ts";
 import { generateSuite } from "./generate.ts";
@@ -14,6 +15,7 @@ import { trainSuite } from "./train.ts";
 import { vectorsSuite } from "./vectors.ts";
 
 export const SUITES: readonly Suite[] = [
+  ceilingSuite,
   gemmSuite,
   spmmSuite,
   vectorsSuite,
@@ -30,6 +32,7 @@ export const SUITES: readonly Suite[] = [
 
 /** The suites that hold the promises about kernels, convolutional networks and threads (`docs/speed.md`). */
 export const MATRIX: readonly Suite[] = [
+  ceilingSuite,
   gemmSuite,
   spmmSuite,
   vectorsSuite,

@@ -11,6 +11,7 @@ import { merge, type Outcome, rateOf, ratioRow } from "../outcome.ts";
 import { TFJS_PACKAGES } from "../peers/tfjs.ts";
 import { contest, type Line, openLacuna, openPeer, PEERS, pace } from "../products/contest.ts";
 import type { Seat } from "../seat.ts";
+import { ceilingSuite } from "./ceiling.ts";
 import type { Suite, SuiteOptions } from "./suite.ts";
 
 interface Shape {
@@ -96,7 +97,7 @@ export const relaxedSuite: Suite = {
       const fused = await opened(openLacuna({ threads: 1 }, "fused"));
       const plain = await opened(openLacuna({ threads: 1, fused: false }, "two roundings"));
       const tfjs = await opened(openPeer("tfjs"));
-      const outcomes: Outcome[] = [];
+      const outcomes: Outcome[] = [await ceilingSuite.run(options)];
       for (const s of quick ? SHAPES.filter((s) => s.tokens === 64) : SHAPES) {
         say(`${s.out} x ${s.in} x ${s.tokens}`);
         outcomes.push(await one(s, fused, plain, tfjs, quick));

@@ -19,8 +19,8 @@ import { type Line, readCache } from "./mutants/kept.ts";
 import { type MutantsRecord, page, recordOf } from "./mutants/record.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-/** Processor seconds of one step after which it is taken for endless: ten times what the longest takes. */
-const MOST_CPU = 8;
+/** Processor seconds of one step after which it is taken for endless; a run says how long its longest step took. */
+const MOST_CPU = 6;
 /** The same in seconds of the clock, where the processor's time of another process cannot be read. */
 const MOST_CLOCK = 120;
 
@@ -47,6 +47,7 @@ interface Said {
   readonly file?: string;
   readonly after?: string;
   readonly finished?: boolean;
+  readonly longest?: string;
 }
 type Drawn = Required<Pick<Said, "sites" | "files" | "fused" | "hashes">>;
 
@@ -81,7 +82,10 @@ function once(folder: string, count: number, seed: number): Promise<{ finished: 
       console.log(`${said.done.padEnd(10)} ${said.file}: ${said.after}${said.by ? `  (${said.by})` : ""}`);
       current = undefined;
     }
-    if (said.finished) finished = true;
+    if (said.finished) {
+      finished = true;
+      console.log(`longest step: ${said.longest}`);
+    }
     restart();
   });
   const timer = setInterval(() => {

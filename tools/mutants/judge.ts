@@ -21,9 +21,11 @@ const ASSEMBLER = join(src, "kernels/wasm/asm.ts");
 /** As in src/kernels/table.test.ts; more would find what that test does not. */
 const RUNS = 40;
 const SEED = 20260101;
-/** Where tests are looked for; the first two of the first folder are run from the table instead. */
+/** Where tests are looked for. */
 const TESTED = ["kernels", "core/compute"] as const;
-const FROM_TABLE = ["kernels/table.test.ts", "kernels/ladders.test.ts"];
+/** Of these two, what goes kernel by kernel is done above, for the kernels that differ. */
+const BY_KERNEL = /^kernels\/(table|ladders)\.test\.ts$/;
+const OF_ALL = /^(the table|comparison) >/;
 
 export type Status = "killed" | "survived" | "equivalent";
 export interface Verdict {
@@ -66,6 +68,8 @@ export interface Judge {
   baseline(watch?: Watch): Promise<string[]>;
   /** all files whose text a verdict about `file` depends on */
   inputs(file: string): readonly string[];
+  /** all files that any verdict depends on */
+  everything(): readonly string[];
 }
 
 export function testFiles(): string[] {
@@ -74,7 +78,7 @@ export function testFiles(): string[] {
       .filter((f) => f.endsWith(".test.ts"))
       .sort()
       .map((f) => join(src, folder, f)),
-  ).filter((f) => !FROM_TABLE.includes(relative(src, f)));
+  ).filter((f) => relative(src, f) !== "kernels/ladders.test.ts");
 }
 
 /** `kept`: a folder for compiled modules. */
@@ -160,6 +164,7 @@ export function createJudge(kept?: string): Judge {
       world.load(path);
       for (const body of suite.before) await body();
       for (const test of suite.cases) {
+        if (BY_KERNEL.test(name) && !OF_ALL.test(test.name)) continue;
         watch(`${name}: ${test.name}`);
         failed = `${name}: ${test.name}`;
         await test.body();
@@ -309,5 +314,7 @@ export function createJudge(kept?: string): Judge {
     const tops = [...families, ...testFiles()].filter((f) => sources.closure(f).has(path));
     return [...new Set(tops.flatMap((f) => [...sources.closure(f)]))].sort();
   };
-  return { methods, fused: probe.hasRelaxedSimd(), sources, judge, baseline, inputs };
+  const everything = (): readonly string[] =>
+    [...new Set([TABLE, ...testFiles()].flatMap((f) => [...sources.closure(f)]))].sort();
+  return { everything, methods, fused: probe.hasRelaxedSimd(), sources, judge, baseline, inputs };
 }

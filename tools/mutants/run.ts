@@ -3,8 +3,9 @@
  * lines and ends it when a step takes too long: an endless loop cannot be left from within.
  */
 import { createHash } from "node:crypto";
-import { appendFileSync, readdirSync, writeSync } from "node:fs";
-import { join } from "node:path";
+import { appendFileSync, readdirSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { stream } from "../../src/core/random.ts";
 import { createJudge, type Judge, src } from "./judge.ts";
 import { type Line, readCache } from "./kept.ts";
@@ -86,6 +87,42 @@ export const lineOf = ({ site, hash }: Sampled, verdict: Line["verdict"]): Line 
   return { hash, file, line, kind, before, after, occurrence, verdict };
 };
 
+interface Drawing {
+  readonly sampled: readonly Sampled[];
+  readonly sites: number;
+  readonly files: number;
+}
+
+/** The sample, kept in `place` for the next process: finding sites takes longer than judging ten of them. */
+function drawnOnce(judge: Judge, count: number, seed: number, place: string): Drawing {
+  const hash = createHash("sha256").update(`${count} ${seed} ${judge.fused}`);
+  for (const file of judge.everything()) hash.update(judge.sources.text(file));
+  const here = dirname(fileURLToPath(import.meta.url));
+  for (const file of readdirSync(here).sort()) hash.update(readFileSync(join(here, file)));
+  const key = hash.digest("hex");
+  try {
+    const kept = JSON.parse(readFileSync(place, "utf8")) as Drawing & { readonly key: string };
+    if (kept.key === key) return kept;
+  } catch {
+    // none, or one of a run that was broken off
+  }
+  const drawing = sample(judge, count, seed);
+  writeFileSync(place, JSON.stringify({ key, ...drawing }));
+  return drawing;
+}
+
+/** Processor seconds that the longest step took, and which that was. */
+function stopwatch(): { readonly begin: (step: string) => void; readonly longest: () => string } {
+  const now = (): number => (process.cpuUsage().user + process.cpuUsage().system) / 1e6;
+  let [step, since, most, which] = ["start", now(), 0, ""];
+  const begin = (next: string): void => {
+    const at = now();
+    if (at - since > most && step !== "start") [most, which] = [at - since, step];
+    [step, since] = [next, at];
+  };
+  return { begin, longest: () => `${most.toFixed(1)} s: ${which}` };
+}
+
 /** Arguments: the folder for what is kept, the size of the sample, the seed. */
 async function main([folder, count, seed]: readonly string[]): Promise<void> {
   const say = (message: object): void => {
@@ -93,7 +130,8 @@ async function main([folder, count, seed]: readonly string[]): Promise<void> {
   };
   const judge = createJudge(join(folder, "compiled"));
   const cache = join(folder, "verdicts.jsonl");
-  const { sampled, sites, files } = sample(judge, Number(count), Number(seed));
+  const { sampled, sites, files } = drawnOnce(judge, Number(count), Number(seed), join(folder, "drawn.json"));
+  const watch = stopwatch();
   const known = readCache(cache);
   say({ sites, files, fused: judge.fused, hashes: sampled.map((s) => s.hash) });
   // Files in turn, so that an unfinished run has looked everywhere.
@@ -108,11 +146,15 @@ async function main([folder, count, seed]: readonly string[]): Promise<void> {
     if (before) continue;
     say({ begins: lineOf(s, { status: "timeout", reached: true }) });
     const text = applySite(judge.sources.text(join(src, s.site.file)), s.site);
-    const verdict = await judge.judge(s.site.file, text, (step) => say({ step }));
+    const verdict = await judge.judge(s.site.file, text, (step) => {
+      watch.begin(step);
+      say({ step });
+    });
+    watch.begin("start");
     appendFileSync(cache, `${JSON.stringify(lineOf(s, verdict))}\n`);
     say({ done: verdict.status, by: verdict.by, file: s.site.file, after: s.site.after });
   }
-  say({ finished: true });
+  say({ finished: true, longest: watch.longest() });
 }
 
 if (process.argv[1]?.endsWith("mutants/run.ts")) await main(process.argv.slice(2)).then(() => process.exit(0));

@@ -97,10 +97,11 @@ const OPERATORS: Partial<Record<ts.SyntaxKind, string>> = {
 /** Parts of a kernel that describe or test it. */
 const DESCRIBES = new Set(["name", "family", "summary", "functions", "params", "does", "trials", "ladder"]);
 
-/** A trial written beside its kernel: what draws a case, or arranges it in a sandbox. */
+/** A trial or twin written beside its kernel: what draws a case, arranges it in a sandbox, or says what is right. */
 function isTrial(node: ts.Node, source: ts.SourceFile): boolean {
   if (ts.isVariableDeclaration(node)) return /\b(Trial|Ladder|Rung)\b/.test(node.type?.getText(source) ?? "");
   if (!ts.isFunctionLike(node) || ts.isTypeNode(node)) return false;
+  if (ts.isFunctionDeclaration(node) && /Twin$/.test(node.name?.text ?? "")) return true;
   return node.parameters.some((p) => /^(draw|box)$/.test(p.name.getText(source)));
 }
 
@@ -116,7 +117,9 @@ function onlyForTrials(source: ts.SourceFile): ReadonlySet<ts.Statement> {
     .map((s) => {
       const uses = new Set<string>();
       const collect = (node: ts.Node): void => {
-        if (describes(node, source)) return;
+        // `functions` names the emitters of a kernel made by `defineKernel`, and only describes those of another
+        const named = ts.isPropertyAssignment(node) && node.name.getText(source) === "functions";
+        if (!named && describes(node, source)) return;
         if (ts.isIdentifier(node)) uses.add(node.text);
         ts.forEachChild(node, collect);
       };
@@ -253,7 +256,8 @@ export function findSites(file: string, text: string, methods: Methods): Site[] 
       }
     } else if (ts.isNumericLiteral(node)) {
       const value = Number(node.text);
-      const down = value > 0 && node.getStart(source) % 2 === 0;
+      const column = source.getLineAndCharacterOfPosition(node.getStart(source)).character;
+      const down = value > 0 && column % 2 === 0;
       const whole = Number.isInteger(value);
       const next = whole ? (down ? value - 1 : value + 1) : value * 1.01;
       replace("constant", node, String(next));

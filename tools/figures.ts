@@ -3,6 +3,8 @@
  * `npx tsx tools/figures.ts`. Nobody types a figure by hand; a test checks that the pages are up to date.
  */
 import { readFile, writeFile } from "node:fs/promises";
+import { recommend } from "../src/pipeline/compress.ts";
+import type { CompressRecipe } from "../src/pipeline/recipe.ts";
 import type { CompressRecord, SpeedRow } from "../src/pipeline/record.ts";
 
 const results = new URL("../results/", import.meta.url);
@@ -22,8 +24,10 @@ const times = (row: SpeedRow): string => {
 
 function promise(r: CompressRecord): string {
   const dense = r.variants[0];
-  const best = r.variants.find((v) => v.label === r.recommended);
+  const { label, promise: lines } = recommend(r.recipe as CompressRecipe, r.variants);
+  const best = r.variants.find((v) => v.label === label);
   if (!best) return "";
+  const missed = lines.filter((l) => !l.kept);
   const { provenance: p } = r;
   const ratios = [...best.ratios].sort((a, b) => a - b);
   const rows = [
@@ -42,6 +46,10 @@ function promise(r: CompressRecord): string {
     "| | dense | sparse |",
     "|---|---|---|",
     ...rows.map((row) => `| ${row.join(" | ")} |`),
+    "",
+    missed.length === 0
+      ? "The promise, four bounds of the recipe, is kept."
+      : `The promise is not kept: ${missed.map((l) => `${l.what} is ${l.value.toFixed(3)}, ${l.atMost ? "at most" : "at least"} ${l.bound} was promised`).join("; ")}.`,
     "",
     `Speeds: medians and quartiles of ${best.decode.ratio.repeats} interleaved rounds, ${p.threads} threads, ${p.machine.cpu} (${p.machine.cores} cores), Node ${p.node}; ` +
       `decode ${r.prompt ? "after a prompt" : ""}, prefill of the recipe's prompt length.`,

@@ -7,8 +7,9 @@ import { prune } from "../methods/prune.ts";
 import { pack, save } from "../methods/save.ts";
 import { byteTokenizerJson, tinyModel } from "../models/llama/tiny.ts";
 import { loadModel } from "../models/open.node.ts";
-import { compress } from "./compress.ts";
+import { compress, recommend } from "./compress.ts";
 import { type CompressRecipe, compressRecipe } from "./recipe.ts";
+import type { VariantResult } from "./record.ts";
 
 const TEXT = "Whenever it is a damp, drizzly November in my soul. ".repeat(12);
 let room: string;
@@ -82,4 +83,27 @@ test("a model made from another one, or not by Lacuna, is refused; nothing is le
   await expect(run("other-sparse")).rejects.toThrow(/2 layers/);
   await expect(run("dense")).rejects.toThrow(/lacuna\.json/);
   expect((await readdir(room)).filter((n) => n.includes("refused"))).toEqual([]);
+});
+
+test("recommended is the fastest that keeps the quality, or what comes closest where none does", () => {
+  const promise = { perplexityRatio: 1.1, decode: 1.3, prefill: 1.3, bytesShare: 0.55 };
+  const variant = (label: string, ratio: number, decode: number): VariantResult => {
+    const speed = (median: number) => ({ ratio: { median } });
+    return {
+      label,
+      spec: {},
+      ratio,
+      decode: speed(decode),
+      prefill: speed(1.5),
+      bytes: { share: 0.5 },
+    } as VariantResult;
+  };
+  const choose = (...variants: VariantResult[]) => recommend({ promise } as CompressRecipe, variants);
+  const [near, far] = [variant("near", 1.101, 1.2), variant("far", 27, 1.9)];
+  expect(choose(far, near).label).toBe("near");
+  expect(choose(far, near).promise.map((l) => l.kept)).toEqual([false, false, true, true]);
+  expect(choose(far, near, variant("slow", 1, 1.1)).label).toBe("slow");
+  expect(choose(variant("slow", 1, 1.1), variant("kept", 1.09, 1.4), variant("faster", 1.1, 1.5), far).label).toBe(
+    "faster",
+  );
 });

@@ -190,8 +190,15 @@ function promiseLines(recipe: CompressRecipe, v: VariantResult): PromiseLine[] {
   ];
 }
 
-/** Quality first: of those that keep the perplexity bound, the one that keeps most lines, then the fastest decode. */
-function recommend(
+/** By what factor the line that misses its bound by most misses it; at most 1 where all are kept. */
+const worstMiss = (lines: readonly PromiseLine[]): number =>
+  Math.max(...lines.map(({ value, bound, atMost }) => (atMost ? value / bound : bound / value)));
+
+/**
+ * Quality first: of those that keep the perplexity bound, the one that keeps most lines, then the fastest decode. Where
+ * none keeps it, the one that comes closest to its bounds.
+ */
+export function recommend(
   recipe: CompressRecipe,
   variants: readonly VariantResult[],
 ): { label: string; promise: PromiseLine[] } {
@@ -200,7 +207,11 @@ function recommend(
     .map((v) => ({ v, promise: promiseLines(recipe, v) }))
     .map((r) => ({ ...r, kept: r.promise.filter((l) => l.kept).length }));
   const good = (r: (typeof rated)[number]): number => Number(r.promise[0].kept);
-  rated.sort((a, b) => good(b) - good(a) || b.kept - a.kept || b.v.decode.ratio.median - a.v.decode.ratio.median);
+  rated.sort((a, b) => {
+    if (good(a) !== good(b)) return good(b) - good(a);
+    if (!good(a)) return worstMiss(a.promise) - worstMiss(b.promise);
+    return b.kept - a.kept || b.v.decode.ratio.median - a.v.decode.ratio.median;
+  });
   return { label: rated[0].v.label, promise: rated[0].promise };
 }
 

@@ -23,7 +23,10 @@ export interface OpenSandbox extends Sandbox {
   readonly memory: WebAssembly.Memory;
   /** forgets all blocks */
   reset(): void;
-  /** where a guard was overwritten: the block's address, its size and how far behind its end; undefined if nowhere */
+  /**
+   * where a guard was overwritten: the block's address, its size and how far behind its end; undefined if nowhere. What
+   * lies before the first block, where null pointers lead, counts as behind a block of no bytes at 0.
+   */
   damage(): { block: number; bytes: number; beyond: number } | undefined;
 }
 
@@ -51,6 +54,7 @@ export function createSandbox(kernel: Kernel, options: SandboxOptions): OpenSand
   const instance = new WebAssembly.Instance(compileKernel(kernel, options), { env: { memory } });
   let top = ALIGN; // address 0 stays free: a null pointer must not look like an operand
   const blocks: { start: number; bytes: number }[] = [];
+  new Uint8Array(memory.buffer).fill(POISON, 0, ALIGN);
 
   const take = (bytes: number): number => {
     const start = top;
@@ -91,9 +95,10 @@ export function createSandbox(kernel: Kernel, options: SandboxOptions): OpenSand
     },
     damage() {
       const all = new Uint8Array(memory.buffer);
-      for (const [i, { start, bytes }] of blocks.entries()) {
+      const nothing = { start: 0, bytes: 0 };
+      for (const [i, { start, bytes }] of [nothing, ...blocks].entries()) {
         const end = start + bytes;
-        const next = blocks[i + 1]?.start ?? top;
+        const next = blocks[i]?.start ?? top;
         for (let at = end; at < next; at++) if (all[at] !== POISON) return { block: start, bytes, beyond: at - end };
       }
       return undefined;

@@ -2,6 +2,7 @@
 import type { Comparison, Draw, Trial } from "../kernel.ts";
 import { packDepthwise } from "./packing.ts";
 import { planeStride } from "./planes.ts";
+import { zeroRowBytes } from "./taps.ts";
 import { convTwin } from "./twin.ts";
 
 /** Bounds of an activation, drawn: none, ReLU, ReLU6. */
@@ -47,7 +48,7 @@ export const depthwiseTrials = (size: 3 | 5, stride: 1 | 2): readonly Trial[] =>
       const bias = draw.floats(channels);
       const weights = draw.floats(channels * size * size);
       const records = packDepthwise(weights, bias, channels, size);
-      const zeros = box.put(new Float32Array(width + 16));
+      const zeros = box.put(new Float32Array(zeroRowBytes(width) / 4));
       const [px, pw] = [box.put(x), box.put(records)];
       const run = (fn: string, ...ranges: readonly (readonly [number, number])[]): Float32Array => {
         const y = box.put(new Float32Array(channels * yPlane).fill(Number.NaN));

@@ -3,6 +3,7 @@ import type { Comparison, Trial } from "../kernel.ts";
 import { drawBounds, drawPlanes, pixelsOf } from "./depthwise-trials.ts";
 import { CONV_GROUP, groupBias, packConv } from "./packing.ts";
 import { planeStride } from "./planes.ts";
+import { zeroRowBytes } from "./taps.ts";
 import { convTwin } from "./twin.ts";
 
 export const convTrials = (stride: 1 | 2): readonly Trial[] => [
@@ -21,7 +22,7 @@ export const convTrials = (stride: 1 | 2): readonly Trial[] => [
       const bias = draw.floats(out);
       const packed = box.put(packConv(weights, out, inputs));
       const padded = box.put(groupBias(bias, out, CONV_GROUP));
-      const zeros = box.put(new Float32Array(width + 16));
+      const zeros = box.put(new Float32Array(zeroRowBytes(width) / 4));
       const given = [packed, padded, zeros, inputs, out, height, width, xPlane, yPlane];
       const px = box.put(x);
       const run = (...ranges: readonly (readonly [number, number])[]): Float32Array => {

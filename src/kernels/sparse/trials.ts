@@ -77,6 +77,15 @@ function operands(box: Sandbox, stream: Stream, values: number, spmm: boolean): 
   return [starts, ...(spmm ? [box.put(stream.ends)] : []), box.put(stream.columns), values];
 }
 
+/** Outputs of Y[T, out] that were written though no row of theirs is among [from, to) and no token among `tokens`. */
+function strays(y: Float32Array, out: number, rows: readonly number[], tokens: readonly number[]): Comparison {
+  const got = y.filter((v, i) => {
+    const [t, o] = [Math.floor(i / out), i % out];
+    return !Number.isNaN(v) && (o < rows[0] || o >= rows[1] || t < tokens[0] || t >= tokens[1]);
+  });
+  return { what: "outputs written beyond a share", got, want: [], tolerance: 0 };
+}
+
 const drawCuts = (draw: Draw, groups: number): Int32Array => {
   const work = Array.from({ length: groups }, () => draw.int(0, 9));
   return evenCuts(work, draw.int(1, 5));
@@ -106,6 +115,7 @@ export function spmmTrials(l: Layout, panelWidth: number): readonly Trial[] {
       const split = box.put(unwritten);
       const cut = draw.int(0, panels);
       box.call("byPanels", ...given, packed, split, tokens, width, out, cut, panels);
+      const beyondPanels = strays(box.f32(split, tokens * out), out, [0, out], [cut * panelWidth, tokens]);
       box.call("byPanels", ...given, packed, split, tokens, width, out, 0, cut);
 
       const byRows = box.put(unwritten);
@@ -114,6 +124,7 @@ export function spmmTrials(l: Layout, panelWidth: number): readonly Trial[] {
       const cutsAt = box.put(cuts);
       const piece = draw.int(0, pieces);
       box.call("byRows", ...given, packed, byRows, tokens, width, out, cutsAt, piece, pieces);
+      const beyondRows = strays(box.f32(byRows, tokens * out), out, [GROUP * cuts[piece], out], [0, tokens]);
       box.call("byRows", ...given, packed, byRows, tokens, width, out, cutsAt, 0, piece);
 
       // Packed on the way: shares of the work, taken in any order, each with a room of its own.
@@ -140,6 +151,8 @@ export function spmmTrials(l: Layout, panelWidth: number): readonly Trial[] {
       });
       return [
         { what: "Y", got: whole, want: want.values, tolerance: want.bounds },
+        beyondPanels,
+        beyondRows,
         same("Y split by panels", split),
         same("Y split by rows", byRows),
         same("Y packed by panels", packedByPanels),
@@ -187,11 +200,13 @@ export function spmvTrials(l: Layout, type: ElementType): readonly Trial[] {
         const cutsAt = box.put(cuts);
         const piece = draw.int(0, pieces);
         box.call("multiply", ...given, split, out, cutsAt, piece, pieces);
+        const beyond = strays(box.f32(split, out), out, [GROUP * cuts[piece], out], [0, 1]);
         box.call("multiply", ...given, split, out, cutsAt, 0, piece);
 
         const want = productTwin(shape.weights, x, 1, out, width);
         return [
           { what: "y", got: whole, want: want.values, tolerance: want.bounds },
+          beyond,
           { what: "y split", got: box.f32(split, out), want: whole, tolerance: 0 },
         ];
       },

@@ -248,10 +248,15 @@ function emitTop({ shared }: { readonly shared: boolean }): Uint8Array<ArrayBuff
   return m.bytes();
 }
 
-/** Scores of one kind: distinct, few different ones, sorted, or a sample (every 16th) unlike the rest. */
+/** Scores of one kind: distinct, few different ones, sorted, a sample (every 16th) unlike the rest, or a last bit apart. */
 function drawScores(draw: Draw, count: number): Float32Array {
   const scores = draw.floats(count, 10 ** draw.int(-20, 20));
-  const kind = draw.int(0, 5);
+  const kind = draw.int(0, 6);
+  if (kind === 6) {
+    const bits = new Int32Array(scores.buffer, scores.byteOffset, count);
+    const base = [0x3f800000, 0x40490fdb, 1][draw.int(0, 2)];
+    for (let i = 0; i < count; i++) bits[i] = (scores[i] < 0 ? -0x80000000 : 0) + base + (bits[i] & 7);
+  }
   if (kind === 1) return scores.map((x) => Math.sign(x) * Math.round(Math.abs(x) * 2));
   if (kind === 2) scores.sort();
   if (kind === 3) scores.sort().reverse();

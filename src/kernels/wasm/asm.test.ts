@@ -169,8 +169,7 @@ test("conversions between scalar types", () => {
   check("i32", i32, [Float64Array, Int32Array, 1], [f64, i32], { truncSatF64: toI32 });
   check("f64", f64, [Float32Array, Float64Array, 1], [f32, f64], { promote: (a) => a });
   check("f32", f32, [Float64Array, Float32Array, 1], [f64, f32], { demote: (a) => a });
-  const word = new DataView(new ArrayBuffer(4));
-  const asInt = (a: number): number => (word.setFloat32(0, a), word.getInt32(0));
+  const asInt = (a: number): number => new Int32Array(Float32Array.of(a).buffer)[0];
   check("i32", i32, [Float32Array, Int32Array, 1], [f32, i32], { reinterpretF32: asInt });
   covered.add("f32.reinterpretI32").add("i64.reinterpretF64").add("f64.reinterpretI64");
   run(f32.store(at(OUT), f32.reinterpretI32(i32.load(at(A)))), [Float32Array.of(-7.25)], (m) =>

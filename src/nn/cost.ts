@@ -20,7 +20,8 @@ const so = { ran: nothing(), nonZero: nothing() };
 
 /** Reports one product of a parameter over `uses` places (examples, tokens, output positions); `dense`: run dense. */
 export function countProduct(p: Param, product: Product, uses: number, dense = p.storage !== "csr"): void {
-  const kept = p.view?.kept?.(p, product) ?? p.kept;
+  const kept =
+    p.view?.kept?.(p, product) ?? (product === "dW" ? p.gradientPlaces?.index.nonZeros : undefined) ?? p.kept;
   so.ran[product] += uses * (dense ? p.numel : kept);
   so.nonZero[product] += uses * kept;
 }

@@ -25,6 +25,12 @@ import type { Off, Parameter } from "./optimiser.ts";
 
 export type { Off } from "./optimiser.ts";
 
+/** Some places of a CSR weight: an index of them, and where each of its entries stands in the weight's row stream. */
+export interface GradientPlaces {
+  readonly index: SparseTraining;
+  readonly to: Int32Array;
+}
+
 /** What a parameter is for; budgets and methods choose their sites by it. */
 export type Role = "weight" | "stem" | "head" | "embedding" | "depthwise" | "norm" | "bias" | "edge";
 
@@ -96,6 +102,7 @@ export class Param implements Parameter {
   #value: Tensor;
   #mask: Tensor | undefined;
   #sparse: SparseTraining | undefined;
+  #gradientPlaces: GradientPlaces | undefined;
   #kept: number;
 
   /** Values are drawn from the stream of (seed, name), so they depend on nothing else. */
@@ -148,6 +155,35 @@ export class Param implements Parameter {
   /** The index, where the storage is `csr`. */
   get sparse(): SparseTraining | undefined {
     return this.#sparse;
+  }
+
+  /** The places whose gradient is taken, where it is not that of all stored weights. */
+  get gradientPlaces(): GradientPlaces | undefined {
+    return this.#gradientPlaces;
+  }
+
+  /**
+   * Stored as CSR: only the weights that are stored and 1 in `bits` get a gradient from now on, and only theirs is
+   * computed; all of them without `bits`, and after any change of the mask. In other storages nothing changes.
+   */
+  takeGradientAt(bits?: Uint8Array): void {
+    this.#gradientPlaces?.index.free();
+    this.#gradientPlaces = undefined;
+    const sparse = this.#sparse;
+    if (!bits || !sparse) return;
+    const both = this.bits();
+    for (let i = 0; i < both.length; i++) both[i] &= bits[i];
+    const index = new SparseTraining(both, sparse.out, sparse.in);
+    const entries: number[] = [];
+    sparse.forEach((entry, flat) => {
+      if (both[flat] === 1) entries.push(entry);
+    });
+    const to = new Int32Array(index.stored).fill(-1);
+    let n = 0;
+    index.forEach((entry) => {
+      to[entry] = entries[n++];
+    });
+    this.#gradientPlaces = { index, to };
   }
 
   /** Bytes in engine memory: values, mask or index, and slots. */
@@ -235,6 +271,7 @@ export class Param implements Parameter {
     } else {
       const bits = this.bits();
       const wide = [this.#value, ...this.slots.values()].map((t) => this.#expand(t));
+      this.takeGradientAt();
       this.#sparse?.free();
       this.#sparse = undefined;
       this.#replace(this.shape, (t, k) => t.f32.set(wide[k]));
@@ -278,6 +315,7 @@ export class Param implements Parameter {
    * `grown` and slots of 0.
    */
   #compress(bits: Uint8Array, from: SparseTraining | null, grown: Fill): void {
+    this.takeGradientAt();
     const [rows] = this.shape;
     const next = new SparseTraining(bits, rows, this.numel / rows);
     // Where each new entry comes from: a place in the old tensors, or -1.
@@ -372,6 +410,7 @@ export class Param implements Parameter {
   }
 
   dispose(): void {
+    this.takeGradientAt();
     this.#value.dispose();
     this.#mask?.dispose();
     this.#sparse?.free();

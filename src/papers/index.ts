@@ -14,6 +14,7 @@ export const experiments: Readonly<Record<number, Load>> = {
   50: () => import("./50-sparse-model-soups.ts"),
   25: () => import("./25-dsl.ts"),
   24: () => import("./24-cl-dst.ts"),
+  27: () => import("./27-sparcl.ts"),
   28: () => import("./28-bdwp-sat.ts"),
   35: () => import("./35-gradual-pruning.ts"),
   39: () => import("./39-quickselection.ts"),

@@ -14,7 +14,12 @@ import { effective, gradientPruning, Param, type ParamOptions } from "../param.t
 export function linearProduct(x: Tensor, weight: Param, mode: Mode, end: LinearEnd = {}): Tensor {
   const ran = counter(weight, x.size / weight.shape[1]);
   if (weight.sparse) {
-    return sparseLinear(x, weight.value, weight.sparse, { ...end, ran, onDenseGradient: weight.onDenseGradient });
+    return sparseLinear(x, weight.value, weight.sparse, {
+      ...end,
+      ran,
+      onDenseGradient: weight.onDenseGradient,
+      gradientPlaces: weight.gradientPlaces,
+    });
   }
   const packed = weight.view?.packed?.(weight, mode.t);
   if (packed) {

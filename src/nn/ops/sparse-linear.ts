@@ -4,10 +4,11 @@
  */
 import { gemm } from "../../core/compute/gemm.ts";
 import { packActivations, packedBytes, type SparseTraining } from "../../core/compute/sparse-training.ts";
-import { scratch } from "../../core/engine.ts";
+import { memory, scratch } from "../../core/engine.ts";
 import { demand } from "../../core/errors.ts";
 import { record, recording } from "../../core/tape.ts";
 import { Tensor } from "../../core/tensor.ts";
+import type { GradientPlaces } from "../param.ts";
 import { endLinear, type LinearEnd, startBackward } from "./linear.ts";
 
 export interface SparseLinearOptions extends LinearEnd {
@@ -15,6 +16,24 @@ export interface SparseLinearOptions extends LinearEnd {
   readonly ran?: (product: "forward" | "dX" | "dW", whole?: boolean) => void;
   /** gets the gradient of the whole weight [out, in]; the tensor is gone afterwards */
   readonly onDenseGradient?: ((g: Tensor) => void) | undefined;
+  /** the stored values that get a gradient, of which alone it is computed; default all */
+  readonly gradientPlaces?: GradientPlaces | undefined;
+}
+
+/** Gradient of the values at some places, 0 at the others. */
+function partOfGradient(
+  { index, to }: GradientPlaces,
+  packed: number,
+  packedDy: number,
+  tokens: number,
+  dw: Tensor,
+): void {
+  scratch(4 * index.stored, (part) => {
+    index.weightGradient(packed, packedDy, tokens, part);
+    const from = memory.f32(part, index.stored);
+    const into = dw.f32.fill(0);
+    for (let i = 0; i < to.length; i++) if (to[i] >= 0) into[to[i]] = from[i];
+  });
 }
 
 /** x [.., in] -> [.., out]; `values` is the row stream of `index`. */
@@ -59,7 +78,8 @@ export function sparseLinear(
         options.ran?.("dX");
       }
       if (dw) {
-        index.weightGradient(packed.ptr, packedDy, tokens, dw.ptr);
+        if (options.gradientPlaces) partOfGradient(options.gradientPlaces, packed.ptr, packedDy, tokens, dw);
+        else index.weightGradient(packed.ptr, packedDy, tokens, dw.ptr);
         options.ran?.("dW");
       }
       if (options.onDenseGradient) {

@@ -9,6 +9,7 @@ type Load = () => Promise<{ readonly default: Experiment }>;
 
 export const experiments: Readonly<Record<number, Load>> = {
   3: () => import("./03-progressive-gradient-flow.ts"),
+  16: () => import("./16-fast-sparse-convnets.ts"),
   18: () => import("./18-random-pruning.ts"),
   20: () => import("./20-sparse-ift.ts"),
   50: () => import("./50-sparse-model-soups.ts"),

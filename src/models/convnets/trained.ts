@@ -18,7 +18,7 @@ export function trainedMobilenet(net: Net, options: Omit<MobilenetOptions, "seed
   const values = new Map<string, Float32Array>();
   const shapes = new Map<string, readonly number[]>();
   for (const p of net.params) {
-    values.set(p.name, effective(p, EVALUATE.t).weight.toArray());
+    values.set(p.name, p.sparse ? p.dense() : effective(p, EVALUATE.t).weight.toArray());
     shapes.set(p.name, p.shape);
   }
   for (const b of net.buffers ?? []) values.set(b.name, b.value.toArray());

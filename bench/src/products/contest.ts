@@ -40,8 +40,8 @@ export interface Line {
 const CALL = 2e8;
 
 /** How often one call computes its product; the same for all lines of a run. */
-const repeatOf = (lines: readonly Line[]): number =>
-  Math.max(...lines.map(({ product: p }) => Math.ceil(CALL / (2 * p.tokens * p.in * p.out * p.density))));
+const repeatOf = (lines: readonly Line[], call: number): number =>
+  Math.max(...lines.map(({ product: p }) => Math.ceil(call / (2 * p.tokens * p.in * p.out * p.density))));
 
 /** The same timing with times of one product. */
 function perProduct(timing: Timing, repeat: number): Timing {
@@ -52,9 +52,9 @@ function perProduct(timing: Timing, repeat: number): Timing {
   return { ...timing, variants };
 }
 
-/** Loads, checks and times all lines in turns; times are those of one product. */
-export async function contest(lines: readonly Line[], options: TimingOptions): Promise<Timing> {
-  const repeat = repeatOf(lines);
+/** Loads, checks and times all lines in turns, `call` operations a call at least; times are those of one product. */
+export async function contest(lines: readonly Line[], options: TimingOptions, call = CALL): Promise<Timing> {
+  const repeat = repeatOf(lines, call);
   const loaded: Line[] = [];
   try {
     for (const line of lines) {

@@ -97,12 +97,15 @@ export function crossing(points: readonly { readonly operations: number; readonl
 const ONE = "1 thread";
 const TWO = "2 threads";
 
-async function pair(one: Seat, two: Seat, product: ProductCase, options: Parameters<typeof contest>[1]) {
+/** Operations of a call after idling: workers sleep before each product, so that few of them make a call. */
+const IDLE_CALL = 4e6;
+
+async function pair(one: Seat, two: Seat, product: ProductCase, ...how: [Parameters<typeof contest>[1], number?]) {
   const lines: Line[] = [
     { name: ONE, seat: one, product },
     { name: TWO, seat: two, product },
   ];
-  return await contest(lines, options);
+  return await contest(lines, ...how);
 }
 
 async function large(one: Seat, two: Seat, quick: boolean, say: (text: string) => void): Promise<Row[]> {
@@ -145,7 +148,8 @@ async function floors(
     say(`${ladder.what}, ${state}`);
     const points: { operations: number; ratio: number }[] = [];
     for (const product of ladder.steps) {
-      const timing = await pair(one, two, product, { rounds: 15, slice: 4, warmUp: 10 });
+      const pace = { rounds: 15, slice: 4, warmUp: 10 };
+      const timing = await (state === "hot" ? pair(one, two, product, pace) : pair(one, two, product, pace, IDLE_CALL));
       const shape = `${product.out} x ${product.in} x ${product.tokens}`;
       const row = ratioRow(timing, TWO, ONE, {
         id: `threads/floor/${state}/${product.form}/${product.out}x${product.in}x${product.tokens}`,

@@ -22,15 +22,15 @@ async function timed(rounds: number, costs: Readonly<Record<string, readonly num
 const fields = { id: "a/over-b", what: "a", shape: "1 x 1", threads: 1, over: "b" };
 
 test("a ratio is the median of quotients within rounds, not the quotient of medians", async () => {
-  const timing = await timed(5, { a: [1, 2, 10, 2, 1], b: [3, 4, 20, 8, 2] });
+  const timing = await timed(5, { a: [1, 1, 1, 2, 1.5], b: [1.25, 1.5, 3, 3, 3] });
   const row = ratioRow(timing, "a", "b", fields);
-  // quotients 3, 2, 2, 4, 2
+  // quotients 1.25, 1.5, 3, 1.5, 2; of medians 3
   expect(row).toEqual({
     ...fields,
     sparsity: 0,
-    ratio: 2,
-    low: 2,
-    high: 3,
+    ratio: 1.5,
+    low: 1.5,
+    high: 2,
     repeats: 5,
     atLeast: null,
     aim: null,

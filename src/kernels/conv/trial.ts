@@ -15,7 +15,8 @@ export function drawShape(draw: Draw, depthwise = false): ConvShape {
     draw.int(0, k - 1),
   );
   const height = draw.int(Math.max(1, kernelHeight - top - bottom), 9);
-  const width = draw.int(Math.max(1, kernelWidth - left - right), 14);
+  // now and then wide enough for the loops over sixteen elements of a row
+  const width = draw.int(Math.max(1, kernelWidth - left - right), draw.int(0, 3) === 0 ? 40 : 14);
   return {
     channels: groups * perGroup,
     outs: groups * outs,

@@ -11,7 +11,8 @@ import { writeFileAtomically } from "../../src/formats/atomic.node.ts";
 import { parseCall, USAGE } from "./call.ts";
 import { machine, ROOT, versions } from "./machine.ts";
 import { merge, type Outcome, print, printJson } from "./outcome.ts";
-import type { Suite } from "./suites/suite.ts";
+import { ON_ANY_CORE, ON_ONE_CORE, onOneCore } from "./pin.ts";
+import type { Suite, SuiteOptions } from "./suites/suite.ts";
 
 const pathOf = (suite: Suite): string => join(ROOT, "results", "bench", `${suite.name}.json`);
 
@@ -44,6 +45,12 @@ async function recorded(suite: Suite): Promise<Outcome | undefined> {
   }
 }
 
+async function run(suite: Suite, options: SuiteOptions): Promise<Outcome> {
+  if (!suite.oneCore) return await suite.run(options);
+  const { value, pinned } = await onOneCore(() => suite.run(options));
+  return { ...value, notes: [...value.notes, pinned ? ON_ONE_CORE : ON_ANY_CORE] };
+}
+
 async function main(args: readonly string[]): Promise<void> {
   const call = parseCall(args);
   if (call === "help") {
@@ -66,7 +73,7 @@ async function main(args: readonly string[]): Promise<void> {
     const date = new Date().toISOString();
     if (before.loadBefore !== null && before.loadBefore > 0.5)
       say(`the machine is not quiet: load ${before.loadBefore}`);
-    const outcome = await suite.run({ ...call, say });
+    const outcome = await run(suite, { ...call, say });
     outcomes.push(outcome);
     if (!call.json) process.stdout.write(`\n${print(outcome)}\n\n`);
     if (call.record) {

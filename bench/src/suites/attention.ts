@@ -197,6 +197,7 @@ export const attentionSuite: Suite = {
   name: "attention",
   shows: "attention of one token over chosen rows of a long cache, over all rows, caches cold, one thread",
   peers: [],
+  oneCore: true,
   async run({ quick, say }: SuiteOptions) {
     initSync({ threads: 1 });
     const outcomes: Outcome[] = [];

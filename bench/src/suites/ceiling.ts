@@ -91,6 +91,7 @@ export const ceilingSuite: Suite = {
   name: "ceiling",
   shows: "what one core can do: multiply-add in registers alone, reading memory",
   peers: [],
+  oneCore: true,
   async run({ quick, say }): Promise<Outcome> {
     say("registers and memory");
     const pace = quick ? { rounds: 5, slice: 20, warmUp: 50 } : { rounds: 21, slice: 40, warmUp: 200 };

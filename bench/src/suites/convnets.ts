@@ -2,7 +2,7 @@
  * Whole convolutional networks, 224 x 224, one image at a time, 1x1 layers 90 % sparse: over their own dense twins, and
  * over peers that run the same weights, zeros included, dense. Logits are compared before anything is timed.
  *
- * Each peer sits in an isolate of its own with one thread. The forecast of v1's layers is made from layers measured
+ * Each peer sits in an isolate of its own with one thread; runs in which Lacuna has one, too, are kept on one core. The forecast of v1's layers is made from layers measured
  * alone, with drawn weights, before the passes in which they are timed.
  */
 import { drawImage, drawNet } from "../../../src/models/convnets/drawn.ts";
@@ -11,9 +11,10 @@ import { efficientNetLite0, mobileNetV1, mobileNetV2 } from "../../../src/models
 import { sparsifyPointwise } from "../../../src/runtime/convnet-sparsify.ts";
 import { interleave, pairedRatio, type Spread, type Timing, type Variant } from "../../../src/runtime/timing.ts";
 import { denseId, type LacunaContest, type LayerTimes } from "../convnets/lacuna.ts";
-import { type Outcome, type Rate, type Row, rateOf, ratioRow, rowOf } from "../outcome.ts";
+import { merge, type Outcome, type Rate, type Row, rateOf, ratioRow, rowOf } from "../outcome.ts";
 import { ORT_PACKAGES } from "../peers/ort.ts";
 import { TFJS_PACKAGES } from "../peers/tfjs.ts";
+import { onOneCore } from "../pin.ts";
 import { Seat, seatClock } from "../seat.ts";
 import type { Suite, SuiteOptions } from "./suite.ts";
 
@@ -113,85 +114,71 @@ async function oneNet(entry: Entry, options: SuiteOptions): Promise<Outcome> {
     }
     for (const { seat } of peers) check(seat, netId(1), want);
 
-    say(`${shape.name}: timing`);
     const nameOf = (n: number, what: string): string => `lacuna ${what}, ${n} thread${n > 1 ? "s" : ""}`;
-    const variants: Variant[] = own.flatMap(({ seat, threads: n }) => [
-      seat.variant("run", denseId(netId(1)), nameOf(n, "dense")),
-      ...BLOCKS.map((block) => seat.variant("run", netId(block), nameOf(n, PATTERN[block]))),
-    ]);
-    for (const { peer, seat } of peers) variants.push(seat.variant("run", netId(1), peer.name));
     const pace = quick ? { rounds: 5, slice: 20, warmUp: 20 } : { rounds: 15, slice: 60, warmUp: 120 };
-    const timing = await interleave(variants, { ...pace, clock: seatClock });
-    const outcome = rowsOf(
-      entry,
-      shape,
-      timing,
-      own.map((o) => o.threads),
-      nameOf,
-      notes,
-    );
+    const parts: Outcome[] = [];
+    for (const { seat, threads: n } of own) {
+      say(`${shape.name}: timing, ${n} thread${n > 1 ? "s" : ""}`);
+      const variants: Variant[] = [
+        seat.variant("run", denseId(netId(1)), nameOf(n, "dense")),
+        ...BLOCKS.map((block) => seat.variant("run", netId(block), nameOf(n, PATTERN[block]))),
+        ...peers.map(({ peer, seat }) => seat.variant("run", netId(1), peer.name)),
+      ];
+      const time = (): Promise<Timing> => interleave(variants, { ...pace, clock: seatClock });
+      const timing = n === 1 ? (await onOneCore(time)).value : await time();
+      parts.push(rowsOf(entry, shape, timing, n, nameOf));
+    }
+    const outcome = { ...merge(parts), notes };
     if (entry.id !== "v1") return outcome;
     say(`${shape.name}: layers, forecast and measured`);
-    const layers = own[0].seat.call<LayerTimes[]>("layers", { id: netId(1), passes: quick ? 15 : 61 });
-    return withLayers(outcome, shape, layers);
+    const layers = await onOneCore(async () =>
+      own[0].seat.call<LayerTimes[]>("layers", { id: netId(1), passes: quick ? 15 : 61 }),
+    );
+    return withLayers(outcome, shape, layers.value);
   } finally {
     for (const seat of seats) await seat.close();
   }
 }
 
+/** Rows and rates of one run, in which Lacuna had `n` threads and every peer one. */
 function rowsOf(
   entry: Entry,
   shape: NetShape,
   timing: Timing,
-  threads: readonly number[],
+  n: number,
   nameOf: (threads: number, what: string) => string,
-  notes: readonly string[],
 ): Outcome {
   const rows: Row[] = [];
   const rates: Rate[] = [];
   const text = `${shape.name}, ${shape.input.height} x ${shape.input.width}`;
-  for (const n of threads) {
-    const base = { shape: text, threads: n, sparsity: SPARSITY };
-    const dense = nameOf(n, "dense");
-    const rate = (id: string, name: string): void => {
-      rates.push(rateOf(timing, name, 1, { id, what: name, shape: text, threads: n, unit: "images/s" }));
-    };
-    rate(`convnets/${entry.id}/dense/${n}`, dense);
-    for (const block of BLOCKS) {
-      const name = nameOf(n, PATTERN[block]);
-      const id = `convnets/${entry.id}/block${block}/${n}`;
-      rate(id, name);
-      // what was promised holds for single weights on one thread, the hardest case
-      const promised = n === 1 && block === 1;
-      const what = `network, ${PATTERN[block]}`;
-      rows.push(
-        ratioRow(timing, name, dense, {
-          ...base,
-          id: `${id}/over-dense`,
-          what,
-          over: "own dense",
-          ...(promised ? entry.overDense : {}),
-        }),
-      );
-      for (const peer of PEERS) {
-        const target = promised && entry.id === "v1" ? peer.target : undefined;
-        const over = `${peer.name}, dense, 1 thread`;
-        rows.push(
-          ratioRow(timing, name, peer.name, { ...base, id: `${id}/over-${peer.short}`, what, over, ...target }),
-        );
-      }
-    }
+  const base = { shape: text, threads: n, sparsity: SPARSITY };
+  const dense = nameOf(n, "dense");
+  const rate = (id: string, name: string, threads: number): void => {
+    rates.push(rateOf(timing, name, 1, { id, what: name, shape: text, threads, unit: "images/s" }));
+  };
+  rate(`convnets/${entry.id}/dense/${n}`, dense, n);
+  for (const block of BLOCKS) {
+    const name = nameOf(n, PATTERN[block]);
+    const id = `convnets/${entry.id}/block${block}/${n}`;
+    rate(id, name, n);
+    // what was promised holds for single weights on one thread, the hardest case
+    const promised = n === 1 && block === 1;
+    const what = `network, ${PATTERN[block]}`;
+    const own = promised ? entry.overDense : {};
+    rows.push(ratioRow(timing, name, dense, { ...base, id: `${id}/over-dense`, what, over: "own dense", ...own }));
     for (const peer of PEERS) {
-      const id = `convnets/${entry.id}/dense/${n}/over-${peer.short}`;
-      const over = `${peer.name}, 1 thread`;
-      rows.push(ratioRow(timing, dense, peer.name, { ...base, id, what: "network, dense", over, sparsity: 0 }));
+      const target = promised && entry.id === "v1" ? peer.target : undefined;
+      const over = `${peer.name}, dense, 1 thread`;
+      rows.push(ratioRow(timing, name, peer.name, { ...base, id: `${id}/over-${peer.short}`, what, over, ...target }));
     }
   }
   for (const peer of PEERS) {
-    const id = `convnets/${entry.id}/${peer.short}`;
-    rates.push(rateOf(timing, peer.name, 1, { id, what: peer.name, shape: text, threads: 1, unit: "images/s" }));
+    const id = `convnets/${entry.id}/dense/${n}/over-${peer.short}`;
+    const over = `${peer.name}, 1 thread`;
+    rows.push(ratioRow(timing, dense, peer.name, { ...base, id, what: "network, dense", over, sparsity: 0 }));
+    rate(`convnets/${entry.id}/${peer.short}/beside-${n}`, peer.name, 1);
   }
-  return { rows, rates, counts: [], notes };
+  return { rows, rates, counts: [], notes: [] };
 }
 
 /** Layers whose measured ratio lies within a fifth of the forecast one, of all. */

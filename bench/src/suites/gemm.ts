@@ -111,6 +111,7 @@ export const gemmSuite: Suite = {
   name: "gemm",
   shows: "dense products T x K x N over tfjs-wasm, onnxruntime-web and -node, one thread",
   peers: PRODUCT_PEERS,
+  oneCore: true,
   async run({ quick, say }: SuiteOptions) {
     const own = await openLacuna({ threads: 1 });
     const peers = new Map<PeerId, Seat>();

@@ -48,6 +48,7 @@ export const laddersSuite: Suite = {
   name: "ladders",
   shows: "from the plain twin to the kernel, step by step, one thread",
   peers: [],
+  oneCore: true,
   async run({ quick, say }: SuiteOptions): Promise<Outcome> {
     const outcomes: Outcome[] = [];
     for (const kernel of kernels.filter((k) => k.ladder)) {

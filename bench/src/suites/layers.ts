@@ -95,6 +95,7 @@ export const layersSuite: Suite = {
   name: "layers",
   shows: "forecast ratio against measured ratio of linear layers, one thread",
   peers: [],
+  oneCore: true,
   async run({ quick, say }: SuiteOptions): Promise<Outcome> {
     initSync({ threads: 1 });
     const rows: Row[] = [];

@@ -80,6 +80,7 @@ export const relaxedSuite: Suite = {
   name: "relaxed",
   shows: "relaxed multiply-add over tfjs-wasm and over two roundings; needs Node 22 or later",
   peers: TFJS_PACKAGES,
+  oneCore: true,
   async run(options: SuiteOptions) {
     const { quick, say } = options;
     if (!hasRelaxedSimd()) {

@@ -212,6 +212,7 @@ export const spmmSuite: Suite = {
   name: "spmm",
   shows: "sparse x dense products over own dense, tfjs-wasm, onnxruntime-web and -node, one thread",
   peers: PRODUCT_PEERS,
+  oneCore: true,
   async run({ quick, say }: SuiteOptions) {
     const own = await openLacuna({ threads: 1 });
     const peers = new Map<PeerId, Seat>();

@@ -17,5 +17,7 @@ export interface Suite {
   readonly shows: string;
   /** npm names, whose versions go into the record */
   readonly peers: readonly string[];
+  /** everything in it has one thread: it runs on one core (`pin.ts`) */
+  readonly oneCore?: boolean;
   run(options: SuiteOptions): Promise<Outcome>;
 }

@@ -302,6 +302,7 @@ export const vectorsSuite: Suite = {
   shows:
     "products with one token: sparse weights, active inputs and narrow weights over the best own dense, one thread",
   peers: [],
+  oneCore: true,
   async run({ quick, say }: SuiteOptions) {
     initSync({ threads: 1 });
     const outcomes: Outcome[] = [];

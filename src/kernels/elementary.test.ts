@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { exp, ln, sinCos } from "./elementary.ts";
+import { exp, ln, sinCos, sinCosTurns } from "./elementary.ts";
 
 describe("f64 functions of our own", () => {
   it("sine and cosine agree with Math to 1e-12 up to 2^20", () => {
@@ -11,6 +11,18 @@ describe("f64 functions of our own", () => {
       worst = Math.max(worst, Math.abs(sin - Math.sin(x)), Math.abs(cos - Math.cos(x)));
     }
     expect(worst).toBeLessThan(1e-12);
+  });
+
+  it("sine and cosine of turns agree with Math to 1e-15, and whole turns are lost exactly", () => {
+    for (let i = -400; i <= 400; i++) {
+      const t = i / 256;
+      const [sin, cos] = sinCosTurns(t);
+      // Math's own argument is rounded: 2 pi t is off by up to 1e-15 here.
+      expect(Math.abs(sin - Math.sin(2 * Math.PI * t))).toBeLessThan(3e-15);
+      expect(Math.abs(cos - Math.cos(2 * Math.PI * t))).toBeLessThan(3e-15);
+      expect(sinCosTurns(t + 2 ** 30)).toEqual([sin, cos]);
+      expect(Math.abs(sin * sin + cos * cos - 1)).toBeLessThan(1e-15);
+    }
   });
 
   it("are exact where the value is", () => {

@@ -33,6 +33,7 @@ describe("rope tables", () => {
   it("refuse bad input", () => {
     expect(() => ropeTable(7, 10000, 4)).toThrow(/head width: expected a positive even number, got 7/);
     expect(() => ropeTable(8, -1, 4)).toThrow(/rope base/);
+    expect(() => ropeTable(8, Number.POSITIVE_INFINITY, 4)).toThrow(/rope base/);
     expect(() => ropeTable(8, 10000, 2.5)).toThrow(/rope positions/);
     expect(() => ropeTable(8, 10000, 4, [1, 2])).toThrow(/rope scaling/);
     expect(() => ropeTable(8, 10000, 4, () => [1, 0.1, Number.NaN, 0.001])).toThrow(/rope scaling/);

@@ -51,6 +51,21 @@ test("large planes take an odd number of lines, small ones whole vectors, with r
   }
 });
 
+test("planes hold the rows and columns that taps reach, and share the zeros beside a row with the next", () => {
+  for (let kernel = 1; kernel < 6; kernel++) {
+    for (const stride of [1, 2, 3]) {
+      const s = shape(11, 12, kernel, stride, Math.floor(kernel / 2));
+      const p = inputPlanes(s);
+      const farthest = (outputs: number): number =>
+        Math.max(...Array.from({ length: kernel }, (_, k) => outputs - 1 + Math.floor(k / stride)));
+      expect([p.rows, p.columns]).toEqual([farthest(s.outHeight) + 1, farthest(s.outWidth) + 1]);
+      // With stride 1 the image is in one plane: as wide as itself and the zeros on one side.
+      if (stride === 1) expect(p.pitch).toBe(12 + Math.floor(kernel / 2));
+      else expect(p.pitch).toBeLessThanOrEqual(p.columns);
+    }
+  }
+});
+
 test("a pointwise convolution is one row without padding or stride; nothing else is", () => {
   const s = shape(5, 6, 1, 1, 0);
   expect(isPointwise(s)).toBe(true);

@@ -356,12 +356,16 @@ interface Drawn {
   readonly middle: number;
 }
 
-/** [outer units, runs m, kernel] along the middle axis, or [runs m, rest] along the first; with ties. */
-function drawCase(draw: Draw): Drawn {
-  const [n, m] = PATTERNS[draw.int(0, PATTERNS.length - 1)];
+/**
+ * [outer units, runs m, kernel] along the middle axis, or [runs m, rest] along the first; with ties. With `side`, of the
+ * sizes that are searched for four units at once, and units enough for that.
+ */
+function drawCase(draw: Draw, side = false): Drawn {
+  const patterns = PATTERNS.filter(([, m]) => !side || FAST.some((s) => s === m));
+  const [n, m] = patterns[draw.int(0, patterns.length - 1)];
   const runs = draw.int(1, 3);
   const along = draw.int(0, 1) === 0;
-  const [units, kernel] = [draw.int(1, 11), draw.int(1, 3)];
+  const [units, kernel] = side ? [draw.int(4, 11), 1] : [draw.int(1, 11), draw.int(1, 3)];
   const columns = runs * m;
   const axis: NmAxis = along
     ? { units: units * kernel, outer: columns * kernel, inner: kernel, innerStride: 1, step: kernel, runs }
@@ -377,10 +381,10 @@ const twice = (box: Sandbox, fn: string, before: readonly number[], d: Drawn): v
   box.call(fn, ...before, ...d.args, 0, d.middle);
 };
 
-const dense: Trial = {
-  name: "mask and prune",
+const dense = (name: string, side: boolean): Trial => ({
+  name,
   run(draw, box): readonly Comparison[] {
-    const d = drawCase(draw);
+    const d = drawCase(draw, side);
     const by = box.put(d.w);
     const want = nmBits(d.w, d.axis, d.n, d.m);
     const [bits, x, out] = [box.room(d.w.length), draw.floats(d.w.length), box.room(4 * d.w.length)];
@@ -393,7 +397,7 @@ const dense: Trial = {
       { what: "pruned", got: box.f32(out, x.length), want: x.map((v, i) => (want[i] ? v : rest * v)), tolerance: 0 },
     ];
   },
-};
+});
 
 const packed: Trial = {
   name: "pack is the stream of the pruned weight",
@@ -448,5 +452,5 @@ export const nmSelect: Kernel = {
     },
   },
   emit,
-  trials: [dense, packed],
+  trials: [dense("mask and prune", false), dense("mask and prune, four units at once", true), packed],
 };

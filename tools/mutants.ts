@@ -12,6 +12,8 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { report } from "../src/cli/console.ts";
+import { LacunaError } from "../src/core/errors.ts";
 import { writeFileAtomically } from "../src/formats/atomic.node.ts";
 import { hasRelaxedSimd } from "../src/kernels/probe.ts";
 import { provenance } from "../src/runtime/machine.node.ts";
@@ -124,6 +126,23 @@ if (process.argv[1]?.endsWith("tools/mutants.ts")) {
     },
   });
   const [count, seed] = [Number(values.sample), Number(values.seed)];
+  for (const [name, value, least] of [
+    ["--sample", count, 1],
+    ["--seed", seed, 0],
+  ] as const) {
+    if (Number.isInteger(value) && value >= least) continue;
+    const got = String(values[name === "--seed" ? "seed" : "sample"]);
+    process.exit(
+      report(
+        new LacunaError({
+          about: name,
+          expected: `a whole number from ${least} up`,
+          got,
+          hint: "Leave it out for the default.",
+        }),
+      ),
+    );
+  }
   const { lacuna, date, machine, node } = provenance();
   const { lines, drawn } = await judgeAll(join(root, "out", "mutants"), count, seed);
   const { sites, files, fused } = drawn;

@@ -354,7 +354,7 @@ const experiment: Experiment = {
       op: "<=",
       threshold: 1e-4,
       main: false,
-      kind: "floor",
+      kind: "exact",
       basis: "reasoned",
     },
     {
@@ -365,7 +365,7 @@ const experiment: Experiment = {
       threshold: 1 - SPARSITY,
       tolerance: 1e-3,
       main: false,
-      kind: "floor",
+      kind: "exact",
       basis: "reasoned",
     },
     {

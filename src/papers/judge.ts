@@ -31,8 +31,8 @@ export function checkExperiment(experiment: Experiment, about: string): void {
     for (const id of c.needs ?? []) {
       const needed = claims.find((other) => other.id === id);
       if (!needed) fail(where, "needs that are claims of this experiment", id);
-      else if (needed.kind !== "floor" && needed.kind !== "activity")
-        fail(where, "needs that are floor or activity claims", `${id}, of kind ${needed.kind}`);
+      else if (!["floor", "activity", "exact"].includes(needed.kind))
+        fail(where, "needs that are floor, activity or exact claims", `${id}, of kind ${needed.kind}`);
       else if (needed.needs?.length) fail(where, "needs that stand by themselves", `${id}, which has needs of its own`);
     }
   }

@@ -47,7 +47,7 @@ export interface Speeds {
 
 /**
  * The default rules: speed = factor / density, from interleaved measurements at 1024 wide (Zen 4, one thread, without
- * fused multiply-add; `results/bench/spmm.json`, `results/bench/layers.json`): with one token CSR equals dense at 80 % and
+ * fused multiply-add; suites `spmm` and `layers` of the bench) against weights read as stored: with one token CSR equals dense at 80 % and
  * 4x1 is 1.4 times as fast at 50 %; with many CSR is 1.3 times at 50 % and 4x1 1.9 times.
  */
 const FACTORS: Readonly<Record<Use, Readonly<Record<SparseForm, number>>>> = {

@@ -3,8 +3,8 @@
  * the two ways forward: `prefill` for many tokens, `step` for one.
  *
  * A model that does not fit is refused before anything is read; `eval` and `prune` take such models block by block.
- * Threads are the engine's (`init({ threads })`): a product uses them from about 4 million operations on, so that a
- * small model's decode runs on one thread, which is faster. Kernels may fuse multiply-add where the machine can.
+ * Threads are the engine's (`init({ threads })`): a product uses them from the floors of `core/compute/split.ts`
+ * on, so that all but the head of a small model's decode runs on one thread, which is faster. Kernels may fuse multiply-add where the machine can.
  */
 import { fusion, memory } from "../core/engine.ts";
 import { demand } from "../core/errors.ts";

@@ -2,8 +2,8 @@
  * One token through the blocks, by address, in buffers that are allocated once: the arithmetic of `blockForward` in
  * models/llama/block.ts, call for call, and the same bits (runner.test.ts).
  *
- * Why a second writing: of five blocks of width 192, tensors, scopes and closures take at least 30 us the general way,
- * as much as a third of a sparse step's products. Here all calls but attention's, whose length changes, are settled
+ * Why a second writing: in small models tensors, scopes and closures take as long as a good part of a sparse step's
+ * products the general way. Here all calls but attention's, whose length changes, are settled
  * when the model is loaded. Everything but a single token goes the general way.
  */
 import { bound, call, memory } from "../core/engine.ts";

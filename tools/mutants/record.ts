@@ -1,4 +1,5 @@
 /** What a run of mutation tests came to, and the page that tells it. */
+import type { Provenance } from "../../src/runtime/machine.node.ts";
 import { ANALYSES, type Analysis } from "./analysis.ts";
 import type { Line } from "./kept.ts";
 import { LEFT_OUT } from "./left-out.ts";
@@ -20,16 +21,7 @@ export interface Survivor extends Pick<Line, "file" | "line" | "kind" | "before"
   readonly analysis: Pick<Analysis, "verdict" | "why"> | null;
 }
 
-export interface Circumstances {
-  readonly lacuna: string;
-  readonly date: string;
-  readonly machine: {
-    readonly cpu: string;
-    readonly cores: number;
-    readonly memoryBytes: number;
-    readonly platform: string;
-  };
-  readonly node: string;
+export interface Circumstances extends Pick<Provenance, "lacuna" | "date" | "machine" | "node"> {
   readonly seed: number;
   readonly sample: number;
   /** places that could be changed, and the files they are in */

@@ -1,7 +1,7 @@
 /**
  * One thread or all of them: work below a floor stays on the caller's thread, where a fork and a join cost more than the
- * others save. The floors are measured, hot (call after call, as layers follow one another), by the bench's suite
- * `threads`; `results/bench/threads.json` keeps the crossings. They decide time alone: kernels give the same bits split or
+ * others save. The floors are read off the bench's suite `threads`, hot (call after call, as layers follow one another).
+ * They decide time alone: kernels give the same bits split or
  * not.
  */
 import type { Kernel } from "../../kernels/kernel.ts";
@@ -26,6 +26,8 @@ export function threadFloor<R>(operations: number, body: () => R): R {
   }
 }
 
+const worthAll = (work: Work, operations: number): boolean => operations >= (forced ?? THREAD_FLOORS[work]);
+
 /** Runs `fn(...args, from, to)` over [0, total) on one thread or all, by the size of the call that it is a part of. */
 export function split(
   work: Work,
@@ -36,20 +38,14 @@ export function split(
   grain: number,
   operations: number,
 ): void {
-  if (operations >= (forced ?? THREAD_FLOORS[work])) parallel(kernel, fn, args, total, grain);
+  if (worthAll(work, operations)) parallel(kernel, fn, args, total, grain);
   else if (total > 0) call(kernel, fn, ...args, 0, total);
 }
 
 /** The same with everything settled now, as `bound` does it. */
 export function boundSplit(
-  work: Work,
-  kernel: Kernel,
-  fn: string,
-  args: readonly number[],
-  total: number,
-  grain: number,
-  operations: number,
+  ...[work, kernel, fn, args, total, grain, operations]: Parameters<typeof split>
 ): () => void {
-  if (operations >= (forced ?? THREAD_FLOORS[work])) return () => parallel(kernel, fn, args, total, grain);
+  if (worthAll(work, operations)) return () => parallel(kernel, fn, args, total, grain);
   return total > 0 ? bound(kernel, fn, ...args, 0, total) : () => {};
 }

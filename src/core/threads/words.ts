@@ -27,7 +27,7 @@ export const ARGUMENTS = CONTROL + 4 * CONTROL_WORDS;
 export const MAX_ARGUMENTS = 48;
 
 /**
- * About half a millisecond of looking before a worker sleeps: longer than a decode step of a small model, in which only
- * the head is shared out, 150 us after the last. Waking a worker costs more than the head's second half.
+ * How often a worker looks for work before it sleeps: for longer than a decode step of a small model takes, in which only
+ * the head is shared out. Waking a worker costs more than half of that head does.
  */
 export const SPIN_TURNS = 100_000;
